@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
+/*
+ * The layout of a queue in memory: the only definition, for every backend and for 32- and 64-bit processes.
+ *
+ * One object, in regions: info | producer | consumers | nodes. Who may write a region is what separates them. In
+ * posix every process that may open the object can write all of it; the kernel backend maps to each role only what
+ * it owns. Every reader takes every value as hostile: load once, bound, use only the local.
+ *
+ * "writer" below is who stores to a field while the queue is alive; "attach", "detach", "reap" stand for the library
+ * (posix) or the module (kernel) acting at these events.
+ *
+ * Protocol changelog
+ *   1  first version
+ */
+#ifndef MQSHM_ABI_H
+#define MQSHM_ABI_H
+
+#include <linux/types.h>
+
+#define MQSHM_MAGIC 0x4D5153484D454D00ULL /* "MQSHMEM\0", most significant byte first */
+#define MQSHM_ABI_VERSION 1
+
+#define MQSHM_LINE 128		       /* between two writers: adjacent-line prefetch pulls pairs of 64-byte lines */
+#define MQSHM_CONSUMER_SLOTS_MAX 256   /* the bitmap below has one bit each */
+#define MQSHM_PRODUCER_SLOTS_SHARED 64 /* of a shared queue; an exclusive one has 1 */
+#define MQSHM_POSITION_MAX (1ULL << 63) /* positions end here: differences never wrap, garbage is easily told */
+#define MQSHM_MARKS 32		       /* two in each 1/16 of ring bytes and of nodes: any window has them all */
+
+/* ---- participants: who holds a role (region info) ---- */
+
+/* Low byte of mqshm_participant.state; the rest is the generation, +1 at each attach. */
+#define MQSHM_SLOT_FREE 0
+#define MQSHM_SLOT_JOINING 1 /* attaching: its cursor holds the producer back, a take-over does not trust it yet */
+#define MQSHM_SLOT_LIVE 2
+#define MQSHM_SLOT_ENDED 3   /* left, died, or was evicted and may not know yet; free once nobody holds its lock */
+
+#define MQSHM_SLOT_STATE(word) ((word) & 0xff)
+#define MQSHM_SLOT_GENERATION(word) ((word) >> 8)
+
+#define MQSHM_ROLE_LOSSY 1
+
+struct mqshm_participant {
+	__u32 state;		    /* writer: attach, detach, reap, by compare-and-swap; read with acquire */
+	__u32 flags;		    /* MQSHM_ROLE_... ; this and the following: attach */
+	__u32 pid;		    /* as its own pid namespace shows it */
+	__u32 reserved0;
+	__aligned_u64 pid_start;    /* field 22 of /proc/pid/stat */
+	__aligned_u64 pid_namespace;/* inode of /proc/pid/ns/pid, 0: unknown */
+	__aligned_u64 attached_at_ns;
+	__u8 comm[16];
+	__u8 reserved1[72];	    /* name and lease of a named consumer */
+};
+
+/* ---- region info ---- */
+
+/* mqshm_info.producer_epoch: low 2 bits the state, the rest +1 at each attach of a producer and each forced end */
+#define MQSHM_EPOCH_NONE 0
+#define MQSHM_EPOCH_ACTIVE 1
+#define MQSHM_EPOCH_CLOSED 2
+#define MQSHM_EPOCH_CRASHED 3
+#define MQSHM_EPOCH_STATE(word) ((word) & 3)
+#define MQSHM_EPOCH_ONE 4
+
+struct mqshm_armed {
+	__u32 word; /* odd: somebody sleeps on it. A sleeper makes it odd, who wakes makes it even again with one CAS
+		       of the value it saw, so that no sleeper can be armed again before it was woken */
+	__u8 pad[MQSHM_LINE - 4];
+};
+
+struct mqshm_info {
+	/* Written once by the creator, before anybody else can see the object. */
+	__aligned_u64 magic;
+	__u32 abi_version;
+	__u32 info_bytes; /* sizeof(struct mqshm_info) */
+	__aligned_u64 total_bytes;
+	__aligned_u64 ring_bytes; /* >= (node_count + 1) * largest node; a multiple of node_align */
+	__u32 node_count;
+	__u32 block_size;
+	__u32 max_producers;
+	__u32 max_consumers;
+	__u32 node_align;	/* 8, 16, 32, 64: nodes start there */
+	__u32 node_header_bytes;/* sizeof(struct mqshm_node) rounded up to node_align */
+	__u32 flags;		/* MQSHM_SHARED ... of mqshm.h, low 16 bits */
+	__u32 page_bytes;	/* regions start at multiples of it */
+	__aligned_u64 participants_offset; /* producers' slots, then consumers' */
+	__aligned_u64 producer_offset;
+	__aligned_u64 consumers_offset;
+	__aligned_u64 nodes_offset;
+	__u32 consumer_stride;
+	__u32 metadata_bytes;
+	__aligned_u64 base_position; /* where the stream starts: 0, but in tests of the end of positions */
+	__aligned_u64 created_at_ns;
+	__u8 reserved0[136];
+	__u8 name[64];
+	__u8 metadata[256];
+	__u8 reserved1[64];
+
+	/* Life cycle. Writer: attach, detach, reap, remove. */
+	__u32 dead;	     /* 1: the name is gone or going; everybody opens anew */
+	__u32 lifecycle_pid; /* who holds the life-cycle lock, for messages */
+	__aligned_u64 consumers_ever;
+	__aligned_u64 producers_ever;
+	__aligned_u64 retired_popped;	   /* counters of consumers that left */
+	__aligned_u64 retired_overwritten;
+	__u8 reserved2[88];
+
+	/* Read by every push, hardly ever written. */
+	__aligned_u64 producer_epoch; /* see above. Read with acquire before tail, to tell the end of the stream */
+	__u32 epoch;	/* +1 at each attach, detach, death, eviction */
+	__u32 hold;	/* 1: the stream's first message is still kept for a first reliable consumer */
+	__aligned_u64 reliable[MQSHM_CONSUMER_SLOTS_MAX / 64]; /* bitmap: whose cursor holds the producer back */
+	__u8 reserved3[80];
+
+	struct mqshm_armed data;  /* consumers sleep here; who publishes wakes */
+	struct mqshm_armed room;  /* producers sleep here for room, or until all is read; who reads wakes */
+	struct mqshm_armed event; /* everybody else: attach, detach */
+	__u8 reserved4[768];
+};
+
+/* ---- region producer: written by producers, under the lock when the queue is shared ---- */
+
+struct mqshm_record {
+	__aligned_u64 end;  /* tail after this publication */
+	__aligned_u64 next; /* sequence of the first message after it */
+};
+
+struct mqshm_mark {
+	__aligned_u64 position; /* a node boundary ... */
+	__aligned_u64 sequence; /* ... and the sequence of the node that begins there */
+};
+
+struct mqshm_producer_page {
+	/* Read by all. The record whose end is tail says the sequence; the other one is being written. */
+	__aligned_u64 tail; /* release */
+	struct mqshm_record record[2];
+	__u8 pad0[MQSHM_LINE - 40];
+
+	/* Read by joining and by lossy consumers. */
+	__aligned_u64 head; /* oldest position that is still there */
+	__u8 pad1[MQSHM_LINE - 8];
+
+	/* Producers' own notes: node boundaries where head may go, in a ring of marks. */
+	__aligned_u64 head_sequence;
+	__aligned_u64 mark_count; /* the next one goes to mark[mark_count % MQSHM_MARKS] */
+	__u8 pad2[MQSHM_LINE - 16];
+	struct mqshm_mark mark[MQSHM_MARKS];
+
+	/* Lock of a shared queue's producers: 0 free, else slot + 1 | generation << 8, | waiters bit. */
+	__u32 lock;
+	__u8 pad3[MQSHM_LINE - 4];
+
+	/* What a producer waits for. Read by consumers when room.word is odd. */
+	__aligned_u64 need;  /* the consumer blocked_on wakes it when its cursor is here */
+	__u32 blocked_on;    /* slot + 1, 0: nobody */
+	__u32 reserved0;
+	__aligned_u64 stalls;/* how often a push found no room */
+	__u8 pad4[MQSHM_LINE - 24];
+};
+
+#define MQSHM_LOCK_WAITERS 0x80000000u
+
+/* ---- region consumers: one area each, written by that consumer only ---- */
+
+struct mqshm_consumer_area {
+	__aligned_u64 position; /* cursor: all before is read. Release, after sequence */
+	__aligned_u64 sequence; /* of the node at position */
+	__aligned_u64 joined;	/* sequence at attach */
+	__aligned_u64 missed;	/* all messages it could not get ... */
+	__aligned_u64 overwritten; /* ... those among them that it was attached for */
+	__aligned_u64 last_access_ns;
+	__aligned_u64 reserved[2];
+};
+
+/* ---- region nodes ---- */
+
+/*
+ * A message: this header, then the payload at node_header_bytes, padded to node_align. A node never wraps. What is
+ * left before the end of the ring is a padding, known by its first word, or, when shorter than a header, is skipped.
+ */
+struct mqshm_node {
+	__aligned_u64 word; /* size of the payload in bytes | MQSHM_NODE_... << 32 */
+	__aligned_u64 sequence;
+	__aligned_u64 timestamp_ns;
+};
+
+#define MQSHM_NODE_MESSAGE 1
+#define MQSHM_NODE_PADDING 2
+
+/* ---- posix: bytes of the object that owners lock (F_OFD_SETLK), far beyond its end ---- */
+
+#define MQSHM_LOCK_LIFECYCLE 0x4000000000000000LL
+#define MQSHM_LOCK_SLOT(slot) (MQSHM_LOCK_LIFECYCLE + 1 + (slot)) /* producers' slots, then consumers' */
+
+/* ---- held against tests/abi/layout.txt for 32 and 64 bit ---- */
+
+#ifdef __cplusplus
+#define MQSHM_ASSERT(cond) static_assert(cond, #cond)
+#else
+#define MQSHM_ASSERT(cond) _Static_assert(cond, #cond)
+#endif
+MQSHM_ASSERT(sizeof(struct mqshm_participant) == 128);
+MQSHM_ASSERT(sizeof(struct mqshm_info) == 2048);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_info, name) == 256);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_info, dead) == 640);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_info, producer_epoch) == 768);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_info, data) == 896);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_info, event) == 1152);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_producer_page, head) == 128);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_producer_page, mark) == 384);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_producer_page, lock) == 896);
+MQSHM_ASSERT(__builtin_offsetof(struct mqshm_producer_page, need) == 1024);
+MQSHM_ASSERT(sizeof(struct mqshm_producer_page) == 1152);
+MQSHM_ASSERT(sizeof(struct mqshm_consumer_area) == 64);
+MQSHM_ASSERT(sizeof(struct mqshm_node) == 24);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory operations of the ring, under the kernel's names, as C11 atomics, so that ThreadSanitizer sees them.
+ * A target whose compiler would call a library for an 8-byte atomic is refused: such a call may take a lock that
+ * other processes don't share, or write to a page that is mapped read-only.
+ */
+#ifndef MQSHM_ATOMIC_H
+#define MQSHM_ATOMIC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__i386__) && defined(__clang__)
+#error "clang reads 8-byte atomics on i386 by a library call or a locked write: build 32-bit programs with gcc"
+#endif
+_Static_assert(__atomic_always_lock_free(8, (void *)0) || sizeof(void *) == 4, "8-byte atomics must be inline");
+
+#if defined(__SANITIZE_THREAD__)
+#define MQSHM_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MQSHM_TSAN 1
+#endif
+#endif
+
+#define READ_ONCE(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+#define smp_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+/* Full fence. On x86 a locked add to the stack is 2 ns where the compiler's mfence is 17. */
+static inline void smp_mb(void)
+{
+#if defined(__x86_64__)
+	__asm__ __volatile__("lock; addl $0, -4(%%rsp)" ::: "memory", "cc");
+#elif defined(__i386__)
+	__asm__ __volatile__("lock; addl $0, -4(%%esp)" ::: "memory", "cc");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Loads before stay before loads after. */
+static inline void smp_rmb(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__asm__ __volatile__("" ::: "memory"); /* TSO */
+#else
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield" ::: "memory");
+#else
+	__asm__ __volatile__("" ::: "memory");
+#endif
+}
+
+/*
+ * Copy bytes that a producer may be overwriting. The result means nothing until the reader has validated that it was
+ * not overtaken (MO-6). The only place where a race on data is meant, so ThreadSanitizer is told here and only here.
+ */
+#ifdef MQSHM_TSAN
+__attribute__((no_sanitize("thread"), noinline)) static void racy_copy(void *to, const void *from, size_t bytes)
+{
+	const char *s = from;
+	char *d = to;
+
+	while (bytes--) {
+		*d++ = *s++;
+		__asm__ __volatile__("" ::: "memory"); /* not turned into a memcpy, which would be watched */
+	}
+}
+#else
+static inline void racy_copy(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+#endif
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#endif
