@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a mechanism that holds queues must do. The ring algorithm is above it; push and pop come here only to sleep,
+ * to wake, and to look whether a peer still lives. One file (or a few, posix_*.c) a backend, one table each, and one
+ * conformance suite for all.
+ *
+ * All functions return 0 or more, or -errno with a sentence for mqshm_last_error(). Deadlines are CLOCK_MONOTONIC ns,
+ * MQSHM_FOREVER for none.
+ */
+#ifndef MQSHM_BACKEND_H
+#define MQSHM_BACKEND_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "layout.h"
+
+#define MQSHM_FOREVER UINT64_MAX
+
+/* How long a sleeper goes without looking whether its peer lives. A death is noticed by then; 20 looks a second cost
+ * well under 0.1 % of a processor. */
+#define MQSHM_LIVENESS_NS 50000000u
+
+enum mqshm_role { MQSHM_ROLE_PRODUCER, MQSHM_ROLE_CONSUMER };
+
+struct mqshm_attach {
+	const char *name;
+	const struct mqshm_queue_options *queue; /* create when missing; NULL: must exist */
+	enum mqshm_role role;
+	uint32_t flags; /* MQSHM_LOSSY | MQSHM_PREFAULT | MQSHM_MLOCK */
+	int start;	/* consumers: MQSHM_FROM_... */
+	int wait_ms;	/* for a missing queue */
+};
+
+/* An attached role: a mapping of the queue, owned by one handle. Backends embed it in their own struct. */
+struct mqshm_mapping {
+	const struct mqshm_backend *backend;
+	struct mqshm_ring ring;
+	enum mqshm_role role;
+	uint32_t participant; /* our index in ring.participants */
+	uint32_t state;	      /* what its state word says while the role is ours */
+	const uint32_t *owner;/* points to 0 in a child of the process that attached */
+	char name[MQSHM_NAME_MAX + 1];
+};
+
+struct mqshm_backend {
+	const char *name;
+
+	/* Objects. create: 1 when it existed and matches. */
+	int (*create)(const char *name, const struct mqshm_queue_options *options);
+	int (*remove)(const char *name, unsigned flags);
+	int (*gc)(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg);
+	int (*stat)(const char *name, struct mqshm_stat **out);
+	int (*list)(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
+
+	/*
+	 * Roles. attach claims a role, in one step as seen by others: with a taken-over writer for an exclusive
+	 * producer, a joined reader for a consumer. detach gives it back and removes the queue with its last user; in a
+	 * child it only frees memory (-ECHILD).
+	 */
+	int (*attach)(const struct mqshm_attach *how, struct mqshm_mapping **out, struct mqshm_writer *writer,
+		      struct mqshm_reader *reader);
+	int (*detach)(struct mqshm_mapping *mapping);
+
+	/* Sleep while *word is value, at most ns; any reason to wake up is 0, -EINTR a signal handler. */
+	int (*sleep)(struct mqshm_mapping *mapping, uint32_t *word, uint32_t value, uint64_t ns);
+	void (*wake)(struct mqshm_mapping *mapping, uint32_t *word);
+
+	/* Is participant i alive? If not its role is ended (and all woken). 1: alive; 0: was dead or is not there. */
+	int (*check)(struct mqshm_mapping *mapping, uint32_t i);
+	/* End the role of a participant that broke the protocol. */
+	void (*evict)(struct mqshm_mapping *mapping, uint32_t i);
+	/* Is our own role still ours, and the queue still there? 0 or -ESTALE. */
+	int (*check_self)(struct mqshm_mapping *mapping);
+};
+
+extern const struct mqshm_backend mqshm_backend_posix;
+
+/* The backend for this process: MQSHM_BACKEND=posix|auto. -EINVAL for one that is not there. */
+int mqshm_backend_get(const struct mqshm_backend **out);
+
+uint64_t mqshm_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t mqshm_deadline(int timeout_ms);
+
+/* Make an armed word even and wake all who sleep on it. */
+void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+
+/* "pid 123 (sinegen)" of a participant, for sentences. */
+const char *mqshm_who(const struct mqshm_participant *participant, char *buffer, size_t size);
+
+/*
+ * Call this, as the one who may, when no producer slot is live any more: sets how the stream ended. For a queue whose
+ * producers are all dead but nobody noted it, too.
+ */
+void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how);
+
+#endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Consumers: pop and peek in all their forms. The hot path is mqshm_consumer_pop(): with a message there and nobody
+ * asleep it is a few loads, a copy, two stores and one fence. See ring.h for the algorithm.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "backend.h"
+#include "error.h"
+#include "wait.h"
+
+#define ACCESS_EVERY 32 /* messages between two readings of the clock for last_access_ns */
+
+struct mqshm_consumer {
+	const uint32_t *owner;
+	struct mqshm_mapping *mapping;
+	struct mqshm_reader reader;
+	uint32_t accesses;
+
+	size_t peeked; /* how many release may move past ... */
+	struct mqshm_found peek_end; /* ... and where it gets then */
+	struct mqshm_patience patience;
+};
+
+static int child(void)
+{
+	return mqshm_error(-ECHILD, "the handle belongs to a parent process");
+}
+
+static void touch(struct mqshm_consumer *c)
+{
+	struct timespec now;
+
+	c->accesses = 0;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	WRITE_ONCE(c->reader.area->last_access_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+}
+
+/* While waiting: is a producer alive, if the stream has one; are we still a consumer? */
+static int check_producers(void *arg)
+{
+	struct mqshm_consumer *c = arg;
+	struct mqshm_mapping *m = c->mapping;
+	int rc = m->backend->check_self(m);
+
+	if (rc || MQSHM_EPOCH_STATE(READ_ONCE(m->ring.info->producer_epoch)) != MQSHM_EPOCH_ACTIVE)
+		return rc;
+	for (uint32_t i = 0; i < m->ring.max_producers; i++)
+		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) == MQSHM_SLOT_LIVE &&
+		    m->backend->check(m, i))
+			return 0; /* one is enough for the stream to go on */
+	mqshm_settle_producers(&m->ring, MQSHM_EPOCH_CRASHED);
+	return 1;
+}
+
+/* Has the stream ended? There may be messages left: tail is to be read after this (MO-12 acquire). */
+static int stream_end(const struct mqshm_consumer *c)
+{
+	uint64_t state = MQSHM_EPOCH_STATE(smp_load_acquire(&c->reader.ring->info->producer_epoch));
+
+	if (likely(state == MQSHM_EPOCH_ACTIVE || state == MQSHM_EPOCH_NONE))
+		return 0;
+	if (state == MQSHM_EPOCH_CLOSED)
+		return mqshm_error(-ESHUTDOWN, "end of stream: the producer of queue '%s' has closed", c->mapping->name);
+	return mqshm_error(-EOWNERDEAD, "the producer of queue '%s' died without closing", c->mapping->name);
+}
+
+static void wait_init(struct mqshm_wait *w, struct mqshm_consumer *c, int timeout_ms)
+{
+	*w = (struct mqshm_wait){
+		.mapping = c->mapping,
+		.patience = &c->patience,
+		.armed = &c->mapping->ring.info->data,
+		.watch = &c->mapping->ring.producer->tail,
+		.check = check_producers,
+		.arg = c,
+		.timeout_ms = timeout_ms,
+	};
+}
+
+/* Nothing there: 0 try again, else why not. */
+static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, int timeout_ms)
+{
+	int rc = stream_end(c);
+
+	if (rc && smp_load_acquire(&c->reader.ring->producer->tail) == c->reader.position)
+		return rc;
+	if (!w->mapping) {
+		wait_init(w, c, timeout_ms);
+		touch(c);
+	}
+	w->seen = c->reader.tail;
+	return mqshm_wait(w);
+}
+
+static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *c, int rc)
+{
+	if (rc == -ESTALE)
+		return c->mapping->backend->check_self(c->mapping);
+	return mqshm_error(rc, "queue '%s' is damaged at message %llu", c->mapping->name,
+			   (unsigned long long)c->reader.sequence);
+}
+
+/* The cursor has moved: what is to be done besides. */
+static inline void moved(struct mqshm_consumer *c, uint64_t next, uint64_t next_offset, uint64_t sequence)
+{
+	c->peeked = 0;
+	c->reader.laps = 0;
+	if (unlikely(++c->accesses >= ACCESS_EVERY))
+		touch(c);
+	if (unlikely(reader_advance(&c->reader, next, next_offset, sequence)))
+		mqshm_wake(c->mapping, &c->mapping->ring.info->room);
+}
+
+static inline void copy_out(const struct mqshm_reader *rd, void *to, const struct mqshm_found *f)
+{
+	if (unlikely(rd->lossy))
+		racy_copy(to, f->payload, f->size);
+	else if (likely(f->size))
+		memcpy(to, f->payload, f->size);
+}
+
+/*
+ * What comes after trying to read at the cursor gave rc: rc if it stands; -ERESTART when a lossy reader was lapped and
+ * has been moved on; else the error.
+ */
+static inline int settle(struct mqshm_consumer *c, int rc)
+{
+	int valid;
+
+	if (rc == -EAGAIN && !c->reader.lossy)
+		return rc;
+	valid = reader_validate(&c->reader);
+	if (unlikely(valid == -EAGAIN)) {
+		rc = reader_resync(&c->reader);
+		return rc ? damaged(c, rc) : -ERESTART;
+	}
+	if (unlikely(valid))
+		return damaged(c, valid);
+	if (unlikely(rc == -EBADMSG))
+		return damaged(c, rc);
+	return rc;
+}
+
+static __attribute__((cold)) int too_small(size_t size, size_t capacity)
+{
+	return mqshm_error(-EMSGSIZE, "the message has %zu bytes, the buffer %zu", size, capacity);
+}
+
+ssize_t mqshm_consumer_pop(struct mqshm_consumer *c, void *buffer, size_t capacity, struct mqshm_message *message,
+			   int timeout_ms)
+{
+	struct mqshm_reader *rd = &c->reader;
+	struct mqshm_wait w;
+	struct mqshm_found f;
+	int rc;
+
+	if (unlikely(!*c->owner))
+		return child();
+	w.mapping = NULL;
+	for (;;) {
+		rc = reader_find(rd, rd->position, rd->offset, rd->sequence, &f);
+		if (likely(!rc)) {
+			bool fits = f.size <= capacity;
+
+			if (likely(fits))
+				copy_out(rd, buffer, &f);
+			rc = settle(c, 0);
+			if (likely(!rc)) {
+				if (message)
+					*message = (struct mqshm_message){ fits ? buffer : NULL, f.size, f.sequence,
+									   f.timestamp_ns };
+				if (unlikely(!fits))
+					return too_small(f.size, capacity);
+				moved(c, f.next, f.next_offset, f.sequence + 1);
+				return f.size;
+			}
+		} else {
+			rc = settle(c, rc);
+		}
+		if (rc == -EAGAIN)
+			rc = wait_for_data(c, &w, timeout_ms);
+		if (rc && rc != -ERESTART)
+			return rc;
+	}
+}
+
+/*
+ * Find up to max messages from the cursor on; to, if not NULL, gets copies, each aligned to 8. Nothing is moved. at
+ * becomes the position behind the last. Returns how many, or -EAGAIN, -EMSGSIZE (the first did not fit; size in
+ * messages[0]), -EBADMSG.
+ */
+static int collect(struct mqshm_consumer *c, struct mqshm_message *messages, size_t max, unsigned char *to,
+		   size_t capacity, struct mqshm_found *at)
+{
+	struct mqshm_reader *rd = &c->reader;
+	uint64_t position = rd->position, offset = rd->offset, sequence = rd->sequence;
+	size_t n = 0, used = 0;
+
+	while (n < max) {
+		struct mqshm_found f;
+		int rc = reader_find(rd, position, offset, sequence, &f);
+
+		if (rc) {
+			if (n && rc == -EAGAIN)
+				break;
+			return rc;
+		}
+		messages[n] = (struct mqshm_message){ f.payload, f.size, f.sequence, f.timestamp_ns };
+		if (to) {
+			if (f.size > capacity - used) {
+				if (n)
+					break;
+				messages[0].data = NULL;
+				return -EMSGSIZE;
+			}
+			copy_out(rd, to + used, &f);
+			messages[n].data = to + used;
+			used += (f.size + 7u) & ~7u;
+			if (used > capacity)
+				used = capacity;
+		}
+		n++;
+		position = f.next;
+		offset = f.next_offset;
+		sequence = f.sequence + 1;
+		*at = f;
+	}
+	return (int)n;
+}
+
+/* How many messages are there? Exact: from the record of tail. */
+static uint64_t available(const struct mqshm_reader *rd)
+{
+	uint64_t tail, sequence;
+
+	return ring_read_tail(rd->ring, &tail, &sequence) || sequence < rd->sequence ? 0 : sequence - rd->sequence;
+}
+
+/*
+ * Wait until min are there, then collect. When time runs out or the stream ends, take what there is. Returns how many,
+ * at least 1.
+ */
+static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *messages, size_t min, size_t max,
+			    unsigned char *to, size_t capacity, int timeout_ms, struct mqshm_found *at)
+{
+	struct mqshm_wait w = { .mapping = NULL };
+	int rc, last = 0; /* last: no more will come, for this reason */
+
+	if (unlikely(!*c->owner))
+		return child();
+	if (!messages || max == 0)
+		return mqshm_error(-EINVAL, "no place for messages");
+	if (min == 0 || min > max || min > c->reader.ring->node_count)
+		return mqshm_error(-EINVAL, "min is %zu, not 1..%zu (at most max, and node_count)", min, max);
+	if (max > INT32_MAX)
+		max = INT32_MAX;
+	for (;;) {
+		if (min > 1 && !last)
+			last = stream_end(c);
+		if (min <= 1 || last || available(&c->reader) >= min) {
+			rc = settle(c, collect(c, messages, max, to, capacity, at));
+			if (rc == -ERESTART)
+				continue;
+			if (rc == -EMSGSIZE)
+				return too_small(messages[0].size, capacity);
+			if (rc != -EAGAIN)
+				return rc;
+			if (last)
+				return last;
+		}
+		rc = wait_for_data(c, &w, timeout_ms);
+		if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ESHUTDOWN || rc == -EOWNERDEAD)
+			last = rc;
+		else if (rc)
+			return rc;
+	}
+}
+
+int mqshm_consumer_pop_batch(struct mqshm_consumer *c, struct mqshm_message *messages, size_t min, size_t max,
+			     void *buffer, size_t capacity, int timeout_ms)
+{
+	struct mqshm_found at;
+	int n;
+
+	if (!buffer)
+		return mqshm_error(-EINVAL, "no buffer");
+	n = wait_and_collect(c, messages, min, max, buffer, capacity, timeout_ms, &at);
+	if (likely(n > 0))
+		moved(c, at.next, at.next_offset, at.sequence + 1);
+	return n;
+}
+
+int mqshm_consumer_peek(struct mqshm_consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms)
+{
+	int n = wait_and_collect(c, messages, 1, max, NULL, 0, timeout_ms, &c->peek_end);
+
+	c->peeked = n > 0 ? (size_t)n : 0;
+	return n;
+}
+
+int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
+{
+	struct mqshm_reader *rd = &c->reader;
+	struct mqshm_found at = c->peek_end;
+	uint64_t position = rd->position, offset = rd->offset, sequence = rd->sequence;
+	int rc = 0;
+
+	if (unlikely(!*c->owner))
+		return child();
+	if (unlikely(count > c->peeked))
+		return mqshm_error(-EINVAL, "%zu messages are more than the %zu last looked at", count, c->peeked);
+	if (count == 0)
+		return 0;
+	for (size_t i = 0; count < c->peeked && i < count && !rc; i++) { /* not all of them: find the end again */
+		rc = reader_find(rd, position, offset, sequence, &at);
+		position = at.next;
+		offset = at.next_offset;
+		sequence++;
+	}
+	if (unlikely(rd->lossy) && reader_validate(rd) == -EAGAIN) {
+		c->peeked = 0;
+		return mqshm_error(-ESTALE, "the producer of queue '%s' has overtaken this lossy read",
+				   c->mapping->name);
+	}
+	rc = settle(c, rc);
+	if (likely(!rc))
+		moved(c, at.next, at.next_offset, at.sequence + 1);
+	return rc;
+}
+
+int64_t mqshm_consumer_lag(const struct mqshm_consumer *c)
+{
+	return *c->owner ? (int64_t)available(&c->reader) : child();
+}
+
+int64_t mqshm_consumer_missed(const struct mqshm_consumer *c)
+{
+	return *c->owner ? (int64_t)c->reader.missed : child();
+}
+
+int mqshm_consumer_id(const struct mqshm_consumer *c)
+{
+	return *c->owner ? (int)c->reader.slot : child();
+}
+
+int mqshm_consumer_info(const struct mqshm_consumer *c, struct mqshm_queue_info *info)
+{
+	if (!*c->owner)
+		return child();
+	mqshm_fill_info(&c->mapping->ring, c->mapping->name, info);
+	return 0;
+}
+
+int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const struct mqshm_queue_options *queue,
+			const struct mqshm_consumer_options *options)
+{
+	KEEP_ERRNO;
+	struct mqshm_attach how = { .name = name, .role = MQSHM_ROLE_CONSUMER };
+	const struct mqshm_backend *backend;
+	struct mqshm_queue_options read;
+	struct mqshm_consumer *c;
+	int rc;
+
+	*out = NULL;
+	rc = mqshm_check_name(name);
+	if (!rc)
+		rc = mqshm_backend_get(&backend);
+	if (!rc && queue)
+		rc = mqshm_read_options(&read, queue);
+	if (rc)
+		return rc;
+	if (options && options->size != sizeof *options)
+		return mqshm_error(-EINVAL, "struct mqshm_consumer_options says its size is %zu, not %zu",
+				   options->size, sizeof *options);
+	if (options && options->flags & ~(uint32_t)(MQSHM_LOSSY | MQSHM_PREFAULT | MQSHM_MLOCK))
+		return mqshm_error(-EINVAL, "unknown flags 0x%x", options->flags);
+	if (options && (options->start < MQSHM_FROM_LATEST || options->start > MQSHM_FROM_BEGINNING))
+		return mqshm_error(-EINVAL, "start is %d, not one of MQSHM_FROM_...", options->start);
+	c = calloc(1, sizeof *c);
+	if (!c)
+		return mqshm_error(-ENOMEM, "no memory for a handle");
+	rc = mqshm_patience_init(&c->patience, options ? options->spin_us : 0);
+	how.queue = queue ? &read : NULL;
+	if (options) {
+		how.flags = options->flags;
+		how.start = options->start;
+		how.wait_ms = options->wait_ms;
+	}
+	if (!rc)
+		rc = backend->attach(&how, &c->mapping, NULL, &c->reader);
+	if (rc) {
+		free(c);
+		return rc;
+	}
+	c->owner = c->mapping->owner;
+	touch(c);
+	*out = c;
+	return 0;
+}
+
+int mqshm_consumer_close(struct mqshm_consumer *c)
+{
+	KEEP_ERRNO;
+	int rc;
+
+	if (!c)
+		return 0;
+	rc = c->mapping->backend->detach(c->mapping);
+	free(c);
+	return rc;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The geometry of a queue: planned from options, checked when read from an object that anybody may have made.
+ * Invariant: after mqshm_check_info() every region lies within the object, in order and aligned.
+ */
+#include <limits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "layout.h"
+
+#define DEFAULT_NODES 1024
+#define DEFAULT_BLOCK 12800
+#define DEFAULT_CONSUMERS 32
+#define DEFAULT_MODE 0600
+
+uint64_t mqshm_test_base_position;
+
+int mqshm_check_name(const char *name)
+{
+	size_t length;
+
+	if (!name)
+		return mqshm_error(-EINVAL, "no queue name given");
+	length = strnlen(name, MQSHM_NAME_MAX + 1);
+	if (length == 0 || length > MQSHM_NAME_MAX)
+		return mqshm_error(-EINVAL, "a queue name has 1 to %d characters", MQSHM_NAME_MAX);
+	if (name[0] == '.')
+		return mqshm_error(-EINVAL, "queue name '%s' starts with a dot", name);
+	if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != length)
+		return mqshm_error(-EINVAL, "a queue name consists of A-Z a-z 0-9 . _ -");
+	if (!strcmp(name, "control"))
+		return mqshm_error(-EINVAL, "the name 'control' is reserved");
+	return 0;
+}
+
+static int check_range(const char *what, uint64_t value, uint64_t most)
+{
+	if (value > most)
+		return mqshm_error(-EINVAL, "%s is %llu, more than %llu", what, (unsigned long long)value,
+				   (unsigned long long)most);
+	return 0;
+}
+
+int mqshm_read_options(struct mqshm_queue_options *options, const struct mqshm_queue_options *given)
+{
+	int rc;
+
+	memset(options, 0, sizeof *options);
+	options->size = sizeof *options;
+	if (!given)
+		return 0;
+	if (given->size != sizeof *options)
+		return mqshm_error(-EINVAL, "struct mqshm_queue_options says its size is %zu, not %zu", given->size,
+				   sizeof *options);
+	*options = *given;
+	if ((rc = check_range("node_count", options->node_count, MQSHM_NODES_MAX)) ||
+	    (rc = check_range("block_size", options->block_size, MQSHM_BLOCK_MAX)) ||
+	    (rc = check_range("max_consumers", options->max_consumers, MQSHM_CONSUMERS_MAX)) ||
+	    (rc = check_range("metadata_size", options->metadata_size, MQSHM_METADATA_MAX)) ||
+	    (rc = check_range("mode", options->mode, 0777)))
+		return rc;
+	if (options->metadata_size && !options->metadata)
+		return mqshm_error(-EINVAL, "metadata_size is %zu, but metadata is NULL", options->metadata_size);
+	if (options->align && options->align != 8 && options->align != 16 && options->align != 32 &&
+	    options->align != 64)
+		return mqshm_error(-EINVAL, "align is %u, not 8, 16, 32 or 64", options->align);
+	if (options->flags & ~(uint32_t)(MQSHM_QUEUE_FLAGS | MQSHM_CREATE_ONLY | MQSHM_ANY_FLAGS))
+		return mqshm_error(-EINVAL, "unknown flags 0x%x", options->flags);
+	if ((options->flags & MQSHM_TIMESTAMP_OFF) && (options->flags & MQSHM_TIMESTAMP_OWN))
+		return mqshm_error(-EINVAL, "timestamps can't be both off and the caller's own");
+	if ((options->flags & MQSHM_OVERWRITE) && (options->flags & MQSHM_HOLD))
+		return mqshm_error(-EINVAL, "a queue that overwrites can't hold messages for a first consumer");
+	return 0;
+}
+
+static uint64_t round_up(uint64_t value, uint64_t to)
+{
+	return (value + to - 1) / to * to;
+}
+
+int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_queue_options *o, size_t consumer_stride)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+	uint64_t node;
+	struct timespec now;
+
+	memset(info, 0, sizeof *info);
+	info->magic = MQSHM_MAGIC;
+	info->abi_version = MQSHM_ABI_VERSION;
+	info->info_bytes = sizeof *info;
+	info->node_count = o->node_count ? o->node_count : DEFAULT_NODES;
+	info->block_size = o->block_size ? o->block_size : DEFAULT_BLOCK;
+	info->max_consumers = o->max_consumers ? o->max_consumers : DEFAULT_CONSUMERS;
+	info->max_producers = o->flags & MQSHM_SHARED ? MQSHM_PRODUCER_SLOTS_SHARED : 1;
+	info->node_align = o->align ? o->align : 8;
+	info->node_header_bytes = (uint32_t)round_up(sizeof(struct mqshm_node), info->node_align);
+	info->flags = o->flags & MQSHM_QUEUE_FLAGS;
+	info->page_bytes = page;
+	info->consumer_stride = (uint32_t)consumer_stride;
+
+	/* One node more than node_count: what may be lost before the end of the ring is less than one. */
+	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
+	info->ring_bytes = round_up(((uint64_t)info->node_count + 1) * node, page);
+	info->participants_offset = sizeof *info;
+	info->producer_offset =
+		round_up(sizeof *info + (info->max_producers + info->max_consumers) * sizeof(struct mqshm_participant),
+			 page);
+	info->consumers_offset = info->producer_offset + round_up(sizeof(struct mqshm_producer_page), page);
+	info->nodes_offset = info->consumers_offset + round_up(info->max_consumers * (uint64_t)consumer_stride, page);
+	info->total_bytes = info->nodes_offset + info->ring_bytes;
+	if (info->total_bytes > (uint64_t)SSIZE_MAX)
+		return mqshm_error(-EFBIG, "queue '%s' would have %llu bytes, more than this process can map", name,
+				   (unsigned long long)info->total_bytes);
+
+	info->metadata_bytes = (uint32_t)o->metadata_size;
+	if (o->metadata_size)
+		memcpy(info->metadata, o->metadata, o->metadata_size);
+	memcpy(info->name, name, strlen(name));
+	info->base_position = mqshm_test_base_position;
+	info->hold = !!(o->flags & MQSHM_HOLD);
+	clock_gettime(CLOCK_REALTIME, &now);
+	info->created_at_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return 0;
+}
+
+void mqshm_format(void *object, const struct mqshm_info *plan)
+{
+	struct mqshm_producer_page *p = (void *)((char *)object + plan->producer_offset);
+
+	memcpy(object, plan, sizeof *plan);
+	p->tail = p->head = p->record[0].end = plan->base_position;
+}
+
+int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t file_bytes)
+{
+	uint64_t node, page = info->page_bytes;
+
+	if (info->magic != MQSHM_MAGIC)
+		return mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue (no magic number)", name);
+	if (info->abi_version != MQSHM_ABI_VERSION)
+		return mqshm_error(-EPROTONOSUPPORT, "queue '%s' has ABI version %u, this library (%s) knows %u", name,
+				   info->abi_version, MQSHM_VERSION, MQSHM_ABI_VERSION);
+	if (info->info_bytes != sizeof *info || info->total_bytes != file_bytes)
+		return mqshm_error(-EBADMSG, "queue '%s' is damaged: it should have %llu bytes and has %llu", name,
+				   (unsigned long long)info->total_bytes, (unsigned long long)file_bytes);
+	if (file_bytes > (uint64_t)SSIZE_MAX)
+		return mqshm_error(-EFBIG, "queue '%s' has %llu bytes, more than this process can map", name,
+				   (unsigned long long)file_bytes);
+
+	/* Counts first, so that no sum below can overflow. */
+	if (info->node_count - 1 >= MQSHM_NODES_MAX || info->block_size - 1 >= MQSHM_BLOCK_MAX ||
+	    info->max_consumers - 1 >= MQSHM_CONSUMERS_MAX || info->max_producers - 1 >= MQSHM_PRODUCER_SLOTS_SHARED ||
+	    info->metadata_bytes > MQSHM_METADATA_MAX || (info->flags & ~(uint32_t)MQSHM_QUEUE_FLAGS))
+		goto damaged;
+	if ((info->node_align != 8 && info->node_align != 16 && info->node_align != 32 && info->node_align != 64) ||
+	    info->node_header_bytes != round_up(sizeof(struct mqshm_node), info->node_align) ||
+	    page < 4096 || page > 1 << 20 || (page & (page - 1)) ||
+	    info->consumer_stride < sizeof(struct mqshm_consumer_area) || info->consumer_stride > 1 << 20 ||
+	    info->consumer_stride % sizeof(struct mqshm_consumer_area))
+		goto damaged;
+	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
+	if (info->ring_bytes > file_bytes || info->ring_bytes % info->node_align ||
+	    info->ring_bytes / node < (uint64_t)info->node_count + 1)
+		goto damaged;
+	if (info->participants_offset != sizeof *info ||
+	    info->producer_offset > file_bytes || info->consumers_offset > file_bytes ||
+	    info->nodes_offset > file_bytes || info->producer_offset % page || info->consumers_offset % page ||
+	    info->nodes_offset % page ||
+	    info->producer_offset < sizeof *info + (info->max_producers + info->max_consumers) *
+							   sizeof(struct mqshm_participant) ||
+	    info->consumers_offset < info->producer_offset + sizeof(struct mqshm_producer_page) ||
+	    info->nodes_offset < info->consumers_offset + (uint64_t)info->max_consumers * info->consumer_stride ||
+	    file_bytes - info->nodes_offset < info->ring_bytes)
+		goto damaged;
+	if (info->base_position % 64 || info->base_position >= MQSHM_POSITION_MAX)
+		goto damaged;
+	return 0;
+damaged:
+	return mqshm_error(-EBADMSG, "queue '%s' is damaged: its geometry makes no sense", name);
+}
+
+void mqshm_ring_init(struct mqshm_ring *ring, const struct mqshm_info *info, void *object)
+{
+	char *start = object;
+
+	*ring = (struct mqshm_ring){
+		.info = object,
+		.participants = (void *)(start + info->participants_offset),
+		.producer = (void *)(start + info->producer_offset),
+		.consumers = (void *)(start + info->consumers_offset),
+		.nodes = (void *)(start + info->nodes_offset),
+		.ring_bytes = info->ring_bytes,
+		.base = info->base_position,
+		.node_count = info->node_count,
+		.block_size = info->block_size,
+		.header = info->node_header_bytes,
+		.align = info->node_align,
+		.consumer_stride = info->consumer_stride,
+		.max_producers = info->max_producers,
+		.max_consumers = info->max_consumers,
+		.flags = info->flags,
+	};
+}
+
+static const char *const flag_names[][2] = {
+	{ "exclusive", "shared" },	 { "blocking when full", "overwriting when full" },
+	{ "without hold", "with hold" }, { "transient", "persistent" },
+	{ "with the clock's timestamps or the caller's own", "without timestamps" },
+	{ "without the caller's own timestamps", "with the caller's own timestamps" },
+};
+
+int mqshm_match(const struct mqshm_info *info, const char *name, const struct mqshm_queue_options *wanted)
+{
+	const struct {
+		const char *what;
+		uint32_t has, wants;
+	} fields[] = {
+		{ "node_count", info->node_count, wanted->node_count },
+		{ "block_size", info->block_size, wanted->block_size },
+		{ "max_consumers", info->max_consumers, wanted->max_consumers },
+		{ "align", info->node_align, wanted->align },
+	};
+	uint32_t differ = (info->flags ^ wanted->flags) & MQSHM_QUEUE_FLAGS;
+
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+		if (fields[i].wants && fields[i].wants != fields[i].has)
+			return mqshm_error(-EEXIST, "queue '%s' exists with %s %u, not %u", name,
+					   fields[i].what, fields[i].has, fields[i].wants);
+	if (differ && !(wanted->flags & MQSHM_ANY_FLAGS)) {
+		int bit = __builtin_ctz(differ);
+
+		return mqshm_error(-EEXIST, "queue '%s' exists %s, not %s", name,
+				   flag_names[bit][info->flags >> bit & 1], flag_names[bit][wanted->flags >> bit & 1]);
+	}
+	return 0;
+}
+
+void mqshm_fill_info(const struct mqshm_ring *ring, const char *name, struct mqshm_queue_info *out)
+{
+	const struct mqshm_info *info = ring->info;
+	uint32_t metadata = READ_ONCE(info->metadata_bytes);
+
+	*out = (struct mqshm_queue_info){
+		.node_count = ring->node_count,
+		.block_size = ring->block_size,
+		.max_consumers = ring->max_consumers,
+		.align = ring->align,
+		.flags = ring->flags,
+		.ring_bytes = ring->ring_bytes,
+		.created_at_ns = READ_ONCE(info->created_at_ns),
+	};
+	strcpy(out->name, name);
+	out->metadata_size = metadata < MQSHM_METADATA_MAX ? metadata : MQSHM_METADATA_MAX;
+	memcpy(out->metadata, info->metadata, out->metadata_size);
+}

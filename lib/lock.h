@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock of a shared queue's producers. The word names its holder (slot and generation), so that it can be taken from
+ * a dead one, by one compare-and-swap of exactly that word, and never from one that lives, however long it holds it.
+ */
+#ifndef MQSHM_LOCK_H
+#define MQSHM_LOCK_H
+
+#include "wait.h"
+
+struct mqshm_lock {
+	struct mqshm_mapping *mapping;
+	struct mqshm_patience *patience;
+	uint32_t word; /* ours */
+};
+
+void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience);
+
+/*
+ * 0: ours; 1: ours, taken from a dead holder, who may have died anywhere: take over the writer. -EAGAIN -ETIMEDOUT
+ * -EINTR -ESTALE. deadline as in backend.h; at once is a deadline of 0.
+ */
+int mqshm_lock_take(struct mqshm_lock *lock, uint64_t deadline);
+void mqshm_lock_release(struct mqshm_lock *lock);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared by the files of the posix backend.
+ *
+ * A queue NAME is the object /dev/shm/mqshm.NAME and nothing else. Who owns what is told by open-file-description
+ * locks on bytes far beyond its end: one byte for the life cycle, one for each participant's slot. Each handle has a
+ * descriptor of its own for them, which is never mapped (a mapping keeps the description, and so the locks, alive
+ * after close) and never duplicated.
+ *
+ * Who may change what:
+ *   - attach, detach's last part, remove and gc hold the life-cycle byte.
+ *   - A slot's bit and state belong to the holder of the slot's byte. The exception is a dead owner whose byte is kept
+ *     by a descriptor that a child inherited: then the holder of the life-cycle byte acts. A slot is given to a new
+ *     owner only by one who holds both, so neither can hit a new owner.
+ */
+#ifndef MQSHM_POSIX_H
+#define MQSHM_POSIX_H
+
+#include <sys/stat.h>
+
+#include "backend.h"
+#include "error.h"
+
+#define POSIX_DIR "/dev/shm"
+#define POSIX_PREFIX "mqshm."
+
+struct posix_mapping {
+	struct mqshm_mapping base; /* first: backends cast */
+	void *address;
+	size_t length;
+	int lock_fd;
+	dev_t device; /* of the object, to tell whether name and descriptor still are ours */
+	ino_t inode;
+	uint64_t pid_namespace; /* ours, 0: /proc is not to be trusted */
+	struct posix_mapping *next, *previous; /* all of this process, for fork */
+};
+
+static inline struct posix_mapping *posix(struct mqshm_mapping *m)
+{
+	return (struct posix_mapping *)m;
+}
+
+/* posix_reserve.c: allocate all of a new file's memory, or fail cleanly. -ENOSPC -ENOMEM -EFBIG */
+int posix_reserve(int fd, const char *name, uint64_t bytes);
+
+/* posix_object.c */
+void posix_path(char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX], const char *name);
+/* Open the object of a name: descriptor >= 3, a regular file. flags O_RDWR or O_RDONLY. -ENOENT -EACCES -EBADMSG */
+int posix_open_object(const char *name, int flags, struct stat *st);
+/*
+ * Open or create (when options is given) a queue and map it; returns with the life-cycle byte held and the queue
+ * known to be alive. Zombies are removed on the way. created may be NULL.
+ */
+int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,
+	       struct posix_mapping **out, bool *created);
+/* Unmap, close, free. Releases every lock. */
+void posix_close(struct posix_mapping *p);
+/* With the life-cycle byte held: set dead and unlink the name if it still is this object. */
+int posix_unlink(struct posix_mapping *p);
+/* Wait until an object of that name appears. 0 -ENOENT (timed out) -EINTR */
+int posix_wait_for_name(const char *name, uint64_t deadline);
+
+/* posix_owner.c */
+int posix_try_lock(int fd, int64_t byte);  /* 1: ours now, 0: somebody else's, or -errno */
+void posix_unlock(int fd, int64_t byte);
+int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline); /* -ETIMEDOUT names the holder */
+void posix_lifecycle_unlock(struct posix_mapping *p);
+/* Is the process there that a participant entry names? 1 yes, 0 no, -1 can't be told from here. */
+int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace);
+uint64_t posix_pid_namespace(void);
+uint64_t posix_start_time(uint32_t pid);
+/* Is participant i alive, as seen with a descriptor of the object? */
+bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace);
+/* Is there a role in slot i, or what is left of one after a crash in posix_end_role()? */
+bool posix_has_role(struct mqshm_ring *r, uint32_t i);
+/* End the role of a dead participant. lifecycle: the caller holds the life-cycle byte. True if it was ended. */
+bool posix_reap(struct posix_mapping *p, uint32_t i, bool lifecycle);
+/* End a role, as one who may (see above), and wake all. how: MQSHM_EPOCH_CLOSED or _CRASHED, for producers. Can be
+ * repeated after a crash at any point in it. True: it was us who ended it. */
+bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t how);
+/* Does anybody but participant `self` live here? Reaps on the way. Life-cycle byte held. */
+bool posix_anybody(struct posix_mapping *p, uint32_t self);
+void posix_wake_all(struct posix_mapping *p);
+
+/* posix_fork.c: the list of this process's mappings; children close their lock descriptors. */
+int posix_register(struct posix_mapping *p); /* also sets base.owner */
+void posix_unregister(struct posix_mapping *p);
+
+/* posix_stat.c */
+int posix_stat(const char *name, struct mqshm_stat **out);
+int posix_list(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
+/* Names of all objects, sorted; returns how many, *names freed with free(). */
+int posix_names(char (**names)[MQSHM_NAME_MAX + 1]);
+
+#define POSIX_NOBODY UINT32_MAX
+
+#endif

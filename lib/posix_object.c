@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The object of a queue: found, made, mapped, removed. A new one is complete before it gets its name (an unnamed file,
+ * then a link), so nobody ever sees half a queue, and a creator that dies leaves nothing.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "posix.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define RETRIES 100 /* times that a queue may vanish or appear under us before we give up */
+
+void posix_path(char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX], const char *name)
+{
+	snprintf(path, 64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX, POSIX_DIR "/" POSIX_PREFIX "%.63s", name);
+}
+
+/* 0-2 may be taken for the standard streams by others. Before any lock: a duplicate would share it. */
+static int above_standard(int fd)
+{
+	int high, saved;
+
+	if (fd < 0 || fd > 2)
+		return fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return high;
+}
+
+int posix_open_object(const char *name, int flags, struct stat *st)
+{
+	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
+	int fd;
+
+	posix_path(path, name);
+	fd = above_standard(open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+	if (fd < 0) {
+		int rc = -errno;
+
+		if (rc == -ENOENT)
+			return mqshm_error(rc, "there is no queue '%s'", name);
+		if (rc == -ELOOP || rc == -ENXIO || rc == -EISDIR)
+			return mqshm_error(-EBADMSG, "%s is not a queue: not a regular file", path);
+		return mqshm_error(rc, "queue '%s' can't be opened: %s", name, strerror(-rc));
+	}
+	if (fstat(fd, st) || !S_ISREG(st->st_mode)) {
+		close(fd);
+		return mqshm_error(-EBADMSG, "%s is not a queue: not a regular file", path);
+	}
+	return fd;
+}
+
+/* Another open file description of the same object. */
+static int reopen(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return above_standard(open(path, O_RDWR | O_CLOEXEC));
+}
+
+void posix_close(struct posix_mapping *p)
+{
+	if (p->address)
+		munmap(p->address, p->length);
+	if (p->lock_fd >= 0) {
+		/* Unlock by hand: a child made without fork handlers may hold the description open. */
+		struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = MQSHM_LOCK_LIFECYCLE };
+
+		fcntl(p->lock_fd, F_OFD_SETLK, &all);
+		close(p->lock_fd);
+	}
+	free(p);
+}
+
+static struct posix_mapping *new_mapping(const char *name)
+{
+	struct posix_mapping *p = calloc(1, sizeof *p);
+
+	if (!p) {
+		mqshm_error(-ENOMEM, "no memory for a handle");
+		return NULL;
+	}
+	p->base.backend = &mqshm_backend_posix;
+	p->lock_fd = -1;
+	p->pid_namespace = posix_pid_namespace();
+	snprintf(p->base.name, sizeof p->base.name, "%s", name);
+	return p;
+}
+
+static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
+{
+	struct stat st;
+
+	p->length = (size_t)bytes;
+	p->address = mmap(NULL, p->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p->address == MAP_FAILED) {
+		int rc = -errno;
+
+		p->address = NULL;
+		return mqshm_error(rc, "queue '%s' can't be mapped (%" PRIu64 " bytes): %s", p->base.name, bytes,
+				   strerror(-rc));
+	}
+	madvise(p->address, p->length, MADV_DONTFORK);
+	if (flags & MQSHM_MLOCK && mlock(p->address, p->length)) {
+		int rc = -errno;
+
+		return mqshm_error(rc, "queue '%s' can't be locked in memory: %s (RLIMIT_MEMLOCK)", p->base.name,
+				   strerror(-rc));
+	}
+	if (flags & MQSHM_PREFAULT)
+		madvise(p->address, p->length, MADV_POPULATE_WRITE); /* only a hint: older kernels fault as they go */
+	if (fstat(fd, &st))
+		return -errno;
+	p->device = st.st_dev;
+	p->inode = st.st_ino;
+	p->lock_fd = reopen(fd);
+	if (p->lock_fd < 0)
+		return mqshm_error(-errno, "queue '%s': no lock descriptor: %s (is /proc mounted?)", p->base.name,
+				   strerror(errno));
+	return 0;
+}
+
+/* Map an existing object. */
+static int open_existing(const char *name, uint32_t flags, struct posix_mapping **out)
+{
+	struct mqshm_info info;
+	struct posix_mapping *p;
+	struct stat st;
+	int rc, fd = posix_open_object(name, O_RDWR, &st);
+
+	if (fd < 0)
+		return fd;
+	/* By read, not through the mapping: a short file must not end in SIGBUS, and what is checked must stay. */
+	if (pread(fd, &info, sizeof info, 0) != sizeof info)
+		rc = mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue: %lld bytes", name,
+				 (long long)st.st_size);
+	else
+		rc = mqshm_check_info(&info, name, (uint64_t)st.st_size);
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	p = new_mapping(name);
+	rc = p ? map(p, fd, info.total_bytes, flags) : -ENOMEM;
+	close(fd);
+	if (rc) {
+		if (p)
+			posix_close(p);
+		return rc;
+	}
+	mqshm_ring_init(&p->base.ring, &info, p->address);
+	*out = p;
+	return 0;
+}
+
+/* Make a new object and give it its name; the life-cycle byte is ours before anybody can see it. */
+static int create_new(const char *name, const struct mqshm_queue_options *options, uint32_t flags,
+		      struct posix_mapping **out)
+{
+	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX], self[32];
+	struct mqshm_info plan;
+	struct posix_mapping *p;
+	int rc, fd;
+
+	rc = mqshm_plan(&plan, name, options, MQSHM_LINE);
+	if (rc)
+		return rc;
+	fd = open(POSIX_DIR, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return mqshm_error(-errno, "queue '%s' can't be created in " POSIX_DIR ": %s", name, strerror(errno));
+	p = new_mapping(name);
+	rc = p ? map(p, fd, plan.total_bytes, 0) : -ENOMEM; /* first: address space is cheaper to find short */
+	if (!rc)
+		rc = posix_reserve(fd, name, plan.total_bytes);
+	if (!rc) {
+		if (flags & MQSHM_MLOCK && mlock(p->address, p->length))
+			rc = mqshm_error(-errno, "queue '%s' can't be locked in memory: %s (RLIMIT_MEMLOCK)", name,
+					 strerror(errno));
+		if (flags & MQSHM_PREFAULT)
+			madvise(p->address, p->length, MADV_POPULATE_WRITE);
+	}
+	if (!rc) {
+		mqshm_format(p->address, &plan);
+		mqshm_ring_init(&p->base.ring, &plan, p->address);
+		rc = posix_lifecycle_lock(p, 0);
+	}
+	if (!rc && fchmod(fd, options->mode ? options->mode : 0600))
+		rc = mqshm_error(-errno, "queue '%s': mode %o: %s", name, options->mode, strerror(errno));
+	if (!rc) {
+		posix_path(path, name);
+		snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+		if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW))
+			rc = errno == EEXIST ? -EEXIST
+					     : mqshm_error(-errno, "queue '%s' can't be created: %s", name,
+							   strerror(errno));
+	}
+	close(fd);
+	if (rc && p)
+		posix_close(p);
+	else
+		*out = p;
+	return rc;
+}
+
+static bool name_is_ours(const struct posix_mapping *p)
+{
+	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
+	struct stat st;
+
+	posix_path(path, p->base.name);
+	return !lstat(path, &st) && st.st_dev == p->device && st.st_ino == p->inode;
+}
+
+int posix_unlink(struct posix_mapping *p)
+{
+	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
+
+	__atomic_store_n(&p->base.ring.info->dead, 1, __ATOMIC_RELEASE);
+	posix_path(path, p->base.name);
+	if (name_is_ours(p) && unlink(path) && errno != ENOENT)
+		return mqshm_error(-errno, "queue '%s' is dead, but only its owner can remove it: %s", p->base.name,
+				   strerror(errno));
+	return 0;
+}
+
+/* Life-cycle byte held: is it a queue to join, or what is left of one? */
+static bool is_zombie(struct posix_mapping *p)
+{
+	struct mqshm_info *info = p->base.ring.info;
+
+	if (READ_ONCE(info->dead))
+		return true;
+	if (p->base.ring.flags & MQSHM_PERSISTENT)
+		return false;
+	return READ_ONCE(info->producers_ever) + READ_ONCE(info->consumers_ever) > 0 &&
+	       !posix_anybody(p, POSIX_NOBODY);
+}
+
+int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,
+	       struct posix_mapping **out, bool *created)
+{
+	for (int tries = 0; tries < RETRIES; tries++) {
+		struct posix_mapping *p = NULL;
+		int rc = open_existing(name, flags, &p);
+
+		if (rc == -ENOENT && options) {
+			rc = create_new(name, options, flags, out);
+			if (created)
+				*created = !rc;
+			if (rc == -EEXIST)
+				continue; /* somebody was faster */
+			return rc;
+		}
+		if (rc)
+			return rc;
+		rc = posix_lifecycle_lock(p, deadline);
+		if (rc) {
+			posix_close(p);
+			return rc;
+		}
+		if (!name_is_ours(p)) { /* removed, or replaced, since we opened it */
+			posix_close(p);
+			continue;
+		}
+		if (is_zombie(p)) {
+			rc = posix_unlink(p);
+			posix_close(p);
+			if (rc)
+				return rc;
+			continue;
+		}
+		if (options && options->flags & MQSHM_CREATE_ONLY)
+			rc = mqshm_error(-EEXIST, "queue '%s' exists", name);
+		else if (options)
+			rc = mqshm_match(p->base.ring.info, name, options);
+		if (rc) {
+			posix_close(p);
+			return rc;
+		}
+		if (created)
+			*created = false;
+		*out = p;
+		return 0;
+	}
+	return mqshm_error(-EBUSY, "queue '%s' comes and goes too fast", name);
+}
+
+int posix_wait_for_name(const char *name, uint64_t deadline)
+{
+	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
+	char events[4096] __attribute__((aligned(8)));
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), rc = 0;
+
+	/* Without a watch (there are limits) we look again every 10 ms. */
+	if (fd >= 0)
+		inotify_add_watch(fd, POSIX_DIR, IN_CREATE | IN_MOVED_TO);
+	posix_path(path, name);
+	while (access(path, F_OK)) { /* watch first, then look: nothing is missed between */
+		uint64_t now = mqshm_now_ns(), nap = fd >= 0 ? 1000000000u : 10000000u;
+		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+		struct timespec ts;
+
+		if (now >= deadline) {
+			rc = mqshm_error(-ENOENT, "there is no queue '%s'", name);
+			break;
+		}
+		if (nap > deadline - now)
+			nap = deadline - now;
+		ts = (struct timespec){ (time_t)(nap / 1000000000u), (long)(nap % 1000000000u) };
+		if (ppoll(&poll_fd, 1, &ts, NULL) < 0) {
+			rc = mqshm_error(-errno, "waiting for queue '%s': %s", name, strerror(errno));
+			break;
+		}
+		while (fd >= 0 && read(fd, events, sizeof events) > 0)
+			;
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}

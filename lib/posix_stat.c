@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at queues without using them. Everything is read with pread(), never through a mapping, so that an object
+ * that somebody truncates meanwhile can't hurt; and every value is bounded before it is shown.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "posix.h"
+
+static uint64_t at_most(uint64_t value, uint64_t most)
+{
+	return value < most ? value : most;
+}
+
+static uint64_t behind(uint64_t end, uint64_t position)
+{
+	return position < end ? end - position : 0;
+}
+
+static void fill_one(struct mqshm_participant_stat *s, const struct mqshm_participant *participant, uint32_t id,
+		     bool alive)
+{
+	s->id = id;
+	s->pid = (int32_t)participant->pid;
+	s->alive = alive;
+	s->lossy = participant->flags & MQSHM_ROLE_LOSSY;
+	s->attached_at_ns = participant->attached_at_ns;
+	for (size_t i = 0; i < sizeof s->comm - 1 && participant->comm[i]; i++)
+		s->comm[i] = participant->comm[i] >= ' ' && participant->comm[i] < 127 ? (char)participant->comm[i] : '?';
+}
+
+static void fill_consumer(struct mqshm_participant_stat *s, const struct mqshm_consumer_area *area, uint64_t pushed)
+{
+	uint64_t sequence = at_most(area->sequence, pushed), got = sequence - at_most(area->joined, sequence);
+
+	s->last_access_ns = area->last_access_ns;
+	s->lag = pushed - sequence;
+	s->missed = at_most(area->missed, pushed);
+	s->popped = got - at_most(area->overwritten, got);
+}
+
+static void fill_participants(struct mqshm_stat *s, const struct mqshm_ring *r, int fd)
+{
+	uint64_t pid_namespace = posix_pid_namespace(), slowest = 0;
+	bool reliable = false;
+
+	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
+		const struct mqshm_participant *participant = &r->participants[i];
+		uint32_t slot = i - r->max_producers;
+		struct mqshm_participant_stat *c;
+		bool alive;
+
+		if (MQSHM_SLOT_STATE(participant->state) != MQSHM_SLOT_LIVE)
+			continue;
+		alive = posix_alive(fd, participant, i, pid_namespace);
+		if (i < r->max_producers) {
+			fill_one(&s->producers[s->producer_count++], participant, i, alive);
+			continue;
+		}
+		c = &s->consumers[s->consumer_count++];
+		fill_one(c, participant, slot, alive);
+		fill_consumer(c, ring_area(r, slot), s->total_pushed);
+		c->lossy |= !!(r->flags & MQSHM_OVERWRITE);
+		s->total_popped += c->popped;
+		s->overwrite_count += at_most(ring_area(r, slot)->overwritten, s->total_pushed);
+		if (c->lossy)
+			continue;
+		if (!reliable || c->lag > slowest)
+			slowest = c->lag;
+		reliable = true;
+		if (r->producer->blocked_on == slot + 1 && ring_area(r, slot)->position < r->producer->need)
+			s->blocked_by = (int32_t)slot;
+	}
+	s->depth = reliable ? slowest : s->kept;
+}
+
+static void fill(struct mqshm_stat *s, const struct mqshm_info *info, void *image, int fd)
+{
+	const struct mqshm_producer_page *p;
+	struct mqshm_ring r;
+	uint64_t state;
+
+	mqshm_ring_init(&r, info, image);
+	p = r.producer;
+	s->node_count = info->node_count;
+	s->block_size = info->block_size;
+	s->max_consumers = info->max_consumers;
+	s->max_producers = info->max_producers;
+	s->align = info->node_align;
+	s->flags = info->flags;
+	s->abi_version = info->abi_version;
+	s->ring_bytes = info->ring_bytes;
+	s->total_bytes = info->total_bytes;
+	s->created_at_ns = info->created_at_ns;
+	s->metadata_size = info->metadata_bytes;
+	memcpy(s->metadata, info->metadata, info->metadata_bytes);
+	s->consumers_ever = info->consumers_ever;
+	state = MQSHM_EPOCH_STATE(info->producer_epoch);
+	s->producer_state = (uint32_t)state; /* the public values are these */
+
+	s->total_pushed = p->record[p->record[0].end == p->tail ? 0 : 1].next;
+	s->bytes_pushed = behind(p->tail, info->base_position);
+	s->total_popped = info->retired_popped;
+	s->overwrite_count = info->retired_overwritten;
+	s->stalls = p->stalls;
+	s->kept = at_most(behind(s->total_pushed, p->head_sequence), info->node_count);
+	fill_participants(s, &r, fd);
+}
+
+/* -ENOENT when it is gone; every other trouble becomes part of the answer. */
+static int look(const char *name, struct mqshm_stat *s)
+{
+	struct stat st;
+	struct mqshm_info info;
+	void *image = NULL;
+	int rc, fd = posix_open_object(name, O_RDONLY, &st);
+
+	if (fd < 0)
+		return fd;
+	s->mode = st.st_mode & 07777;
+	s->uid = st.st_uid;
+	s->gid = st.st_gid;
+	if (pread(fd, &info, sizeof info, 0) != sizeof info)
+		rc = mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue: %lld bytes", name,
+				 (long long)st.st_size);
+	else
+		rc = mqshm_check_info(&info, name, (uint64_t)st.st_size);
+	if (!rc) {
+		/* All but the nodes. */
+		image = malloc(info.nodes_offset);
+		s->producers = calloc(info.max_producers, sizeof *s->producers);
+		s->consumers = calloc(info.max_consumers, sizeof *s->consumers);
+		if (!image || !s->producers || !s->consumers)
+			rc = mqshm_error(-ENOMEM, "no memory");
+		else if (pread(fd, image, info.nodes_offset, 0) != (ssize_t)info.nodes_offset)
+			rc = mqshm_error(-EBADMSG, "queue '%s' is damaged: it can't be read", name);
+	}
+	if (!rc) {
+		/* The geometry that was checked, the counters that belong together. */
+		struct mqshm_info *now = image;
+
+		info.producer_epoch = now->producer_epoch;
+		info.consumers_ever = now->consumers_ever;
+		info.retired_popped = now->retired_popped;
+		info.retired_overwritten = now->retired_overwritten;
+		fill(s, &info, image, fd);
+	}
+	free(image);
+	close(fd);
+	return rc;
+}
+
+int posix_stat(const char *name, struct mqshm_stat **out)
+{
+	struct mqshm_stat *s = calloc(1, sizeof *s);
+	int rc;
+
+	if (!s)
+		return mqshm_error(-ENOMEM, "no memory");
+	snprintf(s->name, sizeof s->name, "%s", name);
+	snprintf(s->backend, sizeof s->backend, "posix");
+	s->blocked_by = -1;
+	rc = look(name, s);
+	if (rc) {
+		mqshm_stat_free(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+int posix_names(char (**names)[MQSHM_NAME_MAX + 1])
+{
+	DIR *directory = opendir(POSIX_DIR);
+	int count = 0, room = 0;
+	struct dirent *entry;
+
+	*names = NULL;
+	if (!directory)
+		return mqshm_error(-errno, POSIX_DIR ": %s", strerror(errno));
+	while ((entry = readdir(directory))) {
+		const char *name = entry->d_name + strlen(POSIX_PREFIX);
+
+		if (strncmp(entry->d_name, POSIX_PREFIX, strlen(POSIX_PREFIX)) || mqshm_check_name(name))
+			continue;
+		if (count == room) {
+			void *more = realloc(*names, sizeof **names * (size_t)(room = room ? 2 * room : 64));
+
+			if (!more) {
+				free(*names);
+				closedir(directory);
+				return mqshm_error(-ENOMEM, "no memory");
+			}
+			*names = more;
+		}
+		strcpy((*names)[count++], name);
+	}
+	closedir(directory);
+	qsort(*names, (size_t)count, sizeof **names, by_name);
+	return count;
+}
+
+int posix_list(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg)
+{
+	char(*names)[MQSHM_NAME_MAX + 1];
+	int count = posix_names(&names), seen = 0, rc = 0;
+
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count && !rc; i++) {
+		struct mqshm_stat *s, failed = { .blocked_by = -1 };
+
+		rc = posix_stat(names[i], &s);
+		if (rc == -ENOENT) { /* gone meanwhile */
+			rc = 0;
+			continue;
+		}
+		seen++;
+		if (!rc) {
+			rc = each(s, arg);
+			mqshm_stat_free(s);
+			continue;
+		}
+		snprintf(failed.name, sizeof failed.name, "%s", names[i]);
+		snprintf(failed.backend, sizeof failed.backend, "posix");
+		snprintf(failed.error_text, sizeof failed.error_text, "%s", mqshm_last_error());
+		failed.error = rc;
+		rc = each(&failed, arg);
+	}
+	free(names);
+	return rc ? rc : seen;
+}

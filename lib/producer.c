@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Producers: push in all its forms. The hot path is begin() .. finish(): on an exclusive queue with room and nobody
+ * asleep it is a copy, some stores and one fence. See ring.h for the algorithm.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "backend.h"
+#include "error.h"
+#include "lock.h"
+#include "wait.h"
+
+#define PIECES_MAX 1024	       /* of mqshm_producer_pushv(): as IOV_MAX */
+#define FIRST_NAP_NS 1000000u /* waiting for room: naps from 1 ms use what is free before we are woken */
+
+struct mqshm_producer {
+	/* what a push reads */
+	struct mqshm_mapping *mapping;
+	const uint32_t *owner, *state_word;
+	uint32_t state, block_size, flags;
+	bool shared, reserved, blocked; /* blocked: blocked_on names somebody */
+	bool loaded;			/* shared: the writer has seen the queue */
+	uint32_t room;			/* bytes of the reservation */
+	uint64_t timestamp_ns;		/* MQSHM_TIMESTAMP_OWN */
+	struct mqshm_writer writer;
+
+	struct mqshm_lock lock;
+	struct mqshm_patience patience;
+};
+
+static uint64_t timestamp(const struct mqshm_producer *p)
+{
+	struct timespec now;
+
+	if (p->flags & MQSHM_TIMESTAMP_OFF)
+		return 0;
+	if (p->flags & MQSHM_TIMESTAMP_OWN)
+		return p->timestamp_ns;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int check_owner(const struct mqshm_producer *p)
+{
+	if (likely(*p->owner))
+		return 0;
+	return mqshm_error(-ECHILD, "the handle belongs to a parent process");
+}
+
+static int damaged(const struct mqshm_producer *p, int rc)
+{
+	if (rc == -EOVERFLOW)
+		return mqshm_error(rc, "2^63 bytes have gone through queue '%s'", p->mapping->name);
+	return mqshm_error(rc, "queue '%s' is damaged", p->mapping->name);
+}
+
+/* While waiting: is the consumer in our way alive, are we still the producer? */
+static int check_blocker(void *arg)
+{
+	struct mqshm_producer *p = arg;
+	struct mqshm_mapping *m = p->mapping;
+	uint32_t blocked_on = READ_ONCE(m->ring.producer->blocked_on);
+	int rc = m->backend->check_self(m);
+
+	if (rc)
+		return rc;
+	if (blocked_on == 0 || blocked_on > m->ring.max_consumers)
+		return 0;
+	return m->backend->check(m, m->ring.max_producers + blocked_on - 1) ? 0 : 1;
+}
+
+/* The writer found no room: say whom we wait for and from where on it shall wake us. */
+static void publish_need(struct mqshm_producer *p)
+{
+	struct mqshm_writer *w = &p->writer;
+	struct mqshm_producer_page *page = w->ring->producer;
+	uint64_t floor;
+
+	if (w->hostile >= 0)
+		p->mapping->backend->evict(p->mapping, w->ring->max_producers + (uint32_t)w->hostile);
+	w->hostile = -1;
+	if (w->slowest < 0) {
+		WRITE_ONCE(page->blocked_on, 0);
+		return;
+	}
+	floor = w->seen[w->slowest];
+	WRITE_ONCE(page->need, floor + (w->tail - floor) / 4 + 1); /* a quarter of what it has left */
+	WRITE_ONCE(page->blocked_on, (uint32_t)w->slowest + 1);
+	p->blocked = true;
+}
+
+static void unblock(struct mqshm_producer *p)
+{
+	WRITE_ONCE(p->mapping->ring.producer->blocked_on, 0);
+	p->blocked = false;
+}
+
+/* Shared: take the lock and catch up with the others. */
+static int enter(struct mqshm_producer *p, uint64_t deadline)
+{
+	int rc = mqshm_lock_take(&p->lock, deadline);
+
+	if (rc < 0)
+		return rc;
+	rc = rc == 1 || !p->loaded ? writer_take_over(&p->writer) : writer_catch_up(&p->writer);
+	p->loaded = !rc;
+	if (rc) {
+		mqshm_lock_release(&p->lock);
+		return damaged(p, rc);
+	}
+	return 0;
+}
+
+/* There is no room yet: wait for it. The lock of a shared queue is held before and after, not during. */
+static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char **payload, int timeout_ms)
+{
+	struct mqshm_wait w = {
+		.mapping = p->mapping,
+		.patience = &p->patience,
+		.armed = &p->mapping->ring.info->room,
+		.check = check_blocker,
+		.arg = p,
+		.timeout_ms = timeout_ms,
+		.first_nap_ns = FIRST_NAP_NS,
+	};
+	struct mqshm_writer *writer = &p->writer;
+	uint64_t deadline = mqshm_deadline(timeout_ms);
+	char who[64];
+	int rc;
+
+	WRITE_ONCE(writer->ring->producer->stalls, READ_ONCE(writer->ring->producer->stalls) + 1);
+	for (;;) {
+		publish_need(p);
+		w.watch = writer->slowest >= 0 ? &ring_area(writer->ring, (uint32_t)writer->slowest)->position : NULL;
+		w.seen = writer->slowest >= 0 ? writer->seen[writer->slowest] : 0;
+		if (p->shared)
+			mqshm_lock_release(&p->lock);
+		rc = mqshm_wait(&w);
+		if (rc == -ETIMEDOUT && writer->slowest >= 0)
+			mqshm_error(rc, "timed out: queue '%s' is full, waiting for consumer %d: %s", p->mapping->name,
+				    writer->slowest, mqshm_who(ring_consumer(writer->ring, (uint32_t)writer->slowest), who,
+							       sizeof who));
+		if (!rc && p->shared)
+			rc = enter(p, timeout_ms ? deadline : 0);
+		if (rc)
+			return rc;
+		rc = writer_stage(writer, size, payload);
+		if (rc != -EAGAIN)
+			break;
+	}
+	if (!rc)
+		unblock(p);
+	return rc;
+}
+
+/* Out of begin(): what is seldom. */
+static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p, int rc, uint32_t size,
+							  unsigned char **payload, int timeout_ms)
+{
+	if (rc == -EAGAIN)
+		rc = wait_for_room(p, size, payload, timeout_ms);
+	if (!rc)
+		return 0;
+	if (rc == -EBADMSG || rc == -EOVERFLOW) {
+		rc = damaged(p, rc);
+		if (p->shared)
+			mqshm_lock_release(&p->lock);
+	}
+	return rc;
+}
+
+static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
+{
+	int rc = check_owner(p);
+
+	if (rc)
+		return rc;
+	if (size > p->block_size)
+		return mqshm_error(-EMSGSIZE, "%zu bytes are more than the block size of queue '%s', %u", size,
+				   p->mapping->name, p->block_size);
+	if (p->reserved)
+		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
+	rc = p->mapping->backend->check_self(p->mapping);
+	return rc ? rc : -ESTALE;
+}
+
+/*
+ * Get room for a message of at most size bytes: 0 and the place, and on a shared queue the lock is held; or an error,
+ * and nothing is held.
+ */
+static inline int begin(struct mqshm_producer *p, size_t size, unsigned char **payload, int timeout_ms)
+{
+	int rc;
+
+	if (unlikely(!*p->owner || size > p->block_size || p->reserved || READ_ONCE(*p->state_word) != p->state))
+		return refuse(p, size);
+	if (p->shared) {
+		rc = enter(p, timeout_ms ? mqshm_deadline(timeout_ms) : 0);
+		if (rc)
+			return rc;
+	}
+	rc = writer_stage(&p->writer, (uint32_t)size, payload);
+	if (unlikely(rc))
+		return begin_slowly(p, rc, (uint32_t)size, payload, timeout_ms);
+	if (unlikely(p->blocked))
+		unblock(p);
+	return 0;
+}
+
+static inline void finish(struct mqshm_producer *p)
+{
+	bool asleep = writer_publish(&p->writer);
+
+	if (p->shared)
+		mqshm_lock_release(&p->lock);
+	if (unlikely(asleep))
+		mqshm_wake(p->mapping, &p->mapping->ring.info->data);
+}
+
+int mqshm_producer_push(struct mqshm_producer *p, const void *data, size_t size, int timeout_ms)
+{
+	unsigned char *payload;
+	int rc = begin(p, size, &payload, timeout_ms);
+
+	if (unlikely(rc))
+		return rc;
+	if (size)
+		memcpy(payload, data, size);
+	writer_finish(&p->writer, (uint32_t)size, timestamp(p));
+	finish(p);
+	return 0;
+}
+
+int mqshm_producer_pushv(struct mqshm_producer *p, const struct iovec *pieces, int count, int timeout_ms)
+{
+	unsigned char *payload;
+	size_t size = 0;
+	int rc;
+
+	if (count < 0 || count > PIECES_MAX)
+		return mqshm_error(-EINVAL, "count is %d, not 0..%d", count, PIECES_MAX);
+	for (int i = 0; i < count; i++)
+		if (__builtin_add_overflow(size, pieces[i].iov_len, &size))
+			return mqshm_error(-EMSGSIZE, "the sum of the pieces is too large");
+	rc = begin(p, size, &payload, timeout_ms);
+	if (rc)
+		return rc;
+	for (int i = 0; i < count; i++) {
+		if (pieces[i].iov_len)
+			memcpy(payload, pieces[i].iov_base, pieces[i].iov_len);
+		payload += pieces[i].iov_len;
+	}
+	writer_finish(&p->writer, (uint32_t)size, timestamp(p));
+	finish(p);
+	return 0;
+}
+
+int mqshm_producer_push_batch(struct mqshm_producer *p, const struct iovec *messages, size_t count, int timeout_ms)
+{
+	uint64_t deadline = timeout_ms > 0 ? mqshm_deadline(timeout_ms) : 0;
+	size_t done = 0;
+
+	if (count > INT32_MAX)
+		count = INT32_MAX;
+	while (done < count) {
+		unsigned char *payload;
+		uint64_t now_ns;
+		int rc;
+
+		/* The first of each part waits for room ... */
+		if (timeout_ms > 0 && done) {
+			uint64_t now = mqshm_now_ns();
+
+			timeout_ms = now < deadline ? (int)((deadline - now + 999999) / 1000000) : 0;
+		}
+		rc = begin(p, messages[done].iov_len, &payload, timeout_ms);
+		if (rc)
+			return done ? (int)done : rc;
+		now_ns = timestamp(p);
+		for (;;) {
+			size_t size = messages[done].iov_len;
+
+			if (size)
+				memcpy(payload, messages[done].iov_base, size);
+			writer_finish(&p->writer, (uint32_t)size, now_ns);
+			if (++done == count || messages[done].iov_len > p->block_size)
+				break;
+			/* ... the others come along while there is some. */
+			if (writer_stage(&p->writer, (uint32_t)messages[done].iov_len, &payload))
+				break;
+		}
+		finish(p);
+	}
+	return (int)done;
+}
+
+int mqshm_producer_reserve(struct mqshm_producer *p, size_t size, void **data, int timeout_ms)
+{
+	unsigned char *payload;
+	int rc = begin(p, size, &payload, timeout_ms);
+
+	*data = NULL;
+	if (unlikely(rc))
+		return rc;
+	*data = payload;
+	p->room = (uint32_t)size;
+	p->reserved = true;
+	return 0;
+}
+
+int mqshm_producer_commit(struct mqshm_producer *p, size_t used)
+{
+	int rc = check_owner(p);
+
+	if (unlikely(rc))
+		return rc;
+	if (unlikely(!p->reserved))
+		return mqshm_error(-EINVAL, "there is no reservation to commit");
+	if (unlikely(used > p->room))
+		return mqshm_error(-EINVAL, "%zu bytes are more than the %u reserved", used, p->room);
+	if (unlikely(READ_ONCE(*p->state_word) != p->state)) {
+		mqshm_producer_abort(p);
+		return p->mapping->backend->check_self(p->mapping);
+	}
+	p->reserved = false;
+	writer_finish(&p->writer, (uint32_t)used, timestamp(p));
+	finish(p);
+	return 0;
+}
+
+int mqshm_producer_abort(struct mqshm_producer *p)
+{
+	int rc = check_owner(p);
+
+	if (rc)
+		return rc;
+	if (!p->reserved)
+		return mqshm_error(-EINVAL, "there is no reservation to abort");
+	p->reserved = false;
+	writer_abort(&p->writer);
+	if (p->shared)
+		mqshm_lock_release(&p->lock);
+	return 0;
+}
+
+int mqshm_producer_set_timestamp(struct mqshm_producer *p, uint64_t timestamp_ns)
+{
+	int rc = check_owner(p);
+
+	if (rc)
+		return rc;
+	if (!(p->flags & MQSHM_TIMESTAMP_OWN))
+		return mqshm_error(-EINVAL, "queue '%s' was not created with the caller's own timestamps",
+				   p->mapping->name);
+	p->timestamp_ns = timestamp_ns;
+	return 0;
+}
+
+/* ---- waiting for consumers ---- */
+
+static uint32_t consumers_attached(const struct mqshm_ring *r)
+{
+	uint32_t count = 0;
+
+	for (uint32_t slot = 0; slot < r->max_consumers; slot++)
+		count += MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) == MQSHM_SLOT_LIVE;
+	return count;
+}
+
+/* Have all who are attached read everything? */
+static bool drained(const struct mqshm_ring *r)
+{
+	uint64_t tail = READ_ONCE(r->producer->tail);
+
+	for (uint32_t slot = 0; slot < r->max_consumers; slot++)
+		if (MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) == MQSHM_SLOT_LIVE &&
+		    smp_load_acquire(&ring_area(r, slot)->position) < tail)
+			return false;
+	return true;
+}
+
+static int check_all_consumers(void *arg)
+{
+	struct mqshm_producer *p = arg;
+	struct mqshm_mapping *m = p->mapping;
+	int rc = m->backend->check_self(m), changed = 0;
+
+	for (uint32_t slot = 0; slot < m->ring.max_consumers && !rc; slot++)
+		if (MQSHM_SLOT_STATE(READ_ONCE(ring_consumer(&m->ring, slot)->state)) != MQSHM_SLOT_FREE)
+			changed |= !m->backend->check(m, m->ring.max_producers + slot);
+	return rc ? rc : changed;
+}
+
+static int check_ready(struct mqshm_producer *p)
+{
+	int rc = check_owner(p);
+
+	if (rc)
+		return rc;
+	if (p->reserved)
+		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
+	return READ_ONCE(*p->state_word) == p->state ? 0 : p->mapping->backend->check_self(p->mapping);
+}
+
+int mqshm_producer_wait_consumers(struct mqshm_producer *p, unsigned count, unsigned flags, int timeout_ms)
+{
+	struct mqshm_wait w = {
+		.mapping = p->mapping, .patience = &p->patience, .armed = &p->mapping->ring.info->event,
+		.check = check_all_consumers, .arg = p, .timeout_ms = timeout_ms,
+	};
+	const struct mqshm_ring *r = &p->mapping->ring;
+	int rc = check_ready(p);
+
+	if (!rc && flags & ~(unsigned)MQSHM_EVER)
+		return mqshm_error(-EINVAL, "unknown flags 0x%x", flags);
+	while (!rc) {
+		if (flags & MQSHM_EVER ? smp_load_acquire(&r->info->consumers_ever) >= count
+				       : consumers_attached(r) >= count)
+			return 0;
+		rc = mqshm_wait(&w);
+	}
+	return rc;
+}
+
+int mqshm_producer_wait_drained(struct mqshm_producer *p, int timeout_ms)
+{
+	struct mqshm_wait w = {
+		.mapping = p->mapping, .patience = &p->patience, .armed = &p->mapping->ring.info->room,
+		.check = check_all_consumers, .arg = p, .timeout_ms = timeout_ms,
+	};
+	int rc = check_ready(p);
+
+	while (!rc) {
+		if (drained(&p->mapping->ring))
+			return 0;
+		rc = mqshm_wait(&w);
+	}
+	return rc;
+}
+
+/* ---- open, close ---- */
+
+int mqshm_producer_open(struct mqshm_producer **out, const char *name, const struct mqshm_queue_options *queue,
+			const struct mqshm_producer_options *options)
+{
+	KEEP_ERRNO;
+	struct mqshm_attach how = { .name = name, .role = MQSHM_ROLE_PRODUCER };
+	const struct mqshm_backend *backend;
+	struct mqshm_queue_options read;
+	struct mqshm_producer *p;
+	int rc;
+
+	*out = NULL;
+	rc = mqshm_check_name(name);
+	if (!rc)
+		rc = mqshm_backend_get(&backend);
+	if (!rc && queue)
+		rc = mqshm_read_options(&read, queue);
+	if (rc)
+		return rc;
+	if (options && options->size != sizeof *options)
+		return mqshm_error(-EINVAL, "struct mqshm_producer_options says its size is %zu, not %zu",
+				   options->size, sizeof *options);
+	if (options && options->flags & ~(uint32_t)(MQSHM_PREFAULT | MQSHM_MLOCK))
+		return mqshm_error(-EINVAL, "unknown flags 0x%x", options->flags);
+	p = aligned_alloc(64, (sizeof *p + 63) & ~63ul);
+	if (!p)
+		return mqshm_error(-ENOMEM, "no memory for a handle");
+	memset(p, 0, sizeof *p);
+	rc = mqshm_patience_init(&p->patience, options ? options->spin_us : 0);
+	how.queue = queue ? &read : NULL;
+	how.flags = options ? options->flags : 0;
+	if (!rc)
+		rc = backend->attach(&how, &p->mapping, &p->writer, NULL);
+	if (rc) {
+		free(p);
+		return rc;
+	}
+	p->owner = p->mapping->owner;
+	p->state_word = &p->mapping->ring.participants[p->mapping->participant].state;
+	p->state = p->mapping->state;
+	p->block_size = p->mapping->ring.block_size;
+	p->flags = p->mapping->ring.flags;
+	p->shared = p->flags & MQSHM_SHARED;
+	mqshm_lock_init(&p->lock, p->mapping, &p->patience);
+	*out = p;
+	return 0;
+}
+
+int mqshm_producer_info(const struct mqshm_producer *p, struct mqshm_queue_info *info)
+{
+	int rc = check_owner(p);
+
+	if (!rc)
+		mqshm_fill_info(&p->mapping->ring, p->mapping->name, info);
+	return rc;
+}
+
+int mqshm_producer_close(struct mqshm_producer *p)
+{
+	KEEP_ERRNO;
+	int rc;
+
+	if (!p)
+		return 0;
+	if (*p->owner && p->reserved)
+		mqshm_producer_abort(p);
+	if (*p->owner && p->blocked && READ_ONCE(*p->state_word) == p->state)
+		unblock(p);
+	rc = p->mapping->backend->detach(p->mapping);
+	free(p);
+	return rc;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* See wait.h. */
+#include <sched.h>
+
+#include "error.h"
+#include "wait.h"
+
+#define SPIN_DEFAULT_US 20 /* about what a sleep and a wake-up cost: spinning longer than that can't pay */
+#define SPIN_LEAST 16	   /* useless spins shrink to 1/16 of the most, so that a change for the better is noticed */
+#define TIGHT_NS 2000	   /* spin without pauses that long: a pause is as long as a message takes */
+#define LOOKS 64	   /* between two looks at the clock */
+
+enum { START, SPIN, ARM, SLEEP };
+
+int mqshm_patience_init(struct mqshm_patience *patience, int32_t spin_us)
+{
+	cpu_set_t cpus;
+
+	if (spin_us < MQSHM_SPIN_NEVER || spin_us > MQSHM_SPIN_MAX)
+		return mqshm_error(-EINVAL, "spin_us is %d, not -1..%d", spin_us, MQSHM_SPIN_MAX);
+	patience->adapt = spin_us == 0;
+	patience->next_check_ns = 0;
+	if (spin_us == 0)
+		/* With one processor nothing can change while we spin. */
+		spin_us = !sched_getaffinity(0, sizeof cpus, &cpus) && CPU_COUNT(&cpus) == 1 ? MQSHM_SPIN_NEVER
+											     : SPIN_DEFAULT_US;
+	patience->spin_ns = patience->spin_most_ns = spin_us < 0 ? 0 : (uint32_t)spin_us * 1000;
+	return 0;
+}
+
+static void spun(struct mqshm_patience *patience, bool useful)
+{
+	if (!patience->adapt)
+		return;
+	if (useful)
+		patience->spin_ns = patience->spin_ns * 2 < patience->spin_most_ns ? patience->spin_ns * 2
+										   : patience->spin_most_ns;
+	else if (patience->spin_ns > patience->spin_most_ns / SPIN_LEAST)
+		patience->spin_ns /= 2;
+}
+
+/* Look for a change for a while. */
+static bool look(const struct mqshm_wait *w, bool pauses)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		if (w->watch && READ_ONCE(*w->watch) != w->seen)
+			return true;
+		if (pauses)
+			cpu_relax();
+	}
+	return !w->watch; /* let the caller look itself */
+}
+
+static int check(struct mqshm_wait *w, uint64_t now)
+{
+	if (now < w->patience->next_check_ns)
+		return 0;
+	w->patience->next_check_ns = now + MQSHM_LIVENESS_NS;
+	return w->check ? w->check(w->arg) : 0;
+}
+
+int mqshm_wait(struct mqshm_wait *w)
+{
+	KEEP_ERRNO;
+	uint64_t now, nap;
+	uint32_t epoch;
+	int rc;
+
+	switch (w->phase) {
+	case START:
+		now = mqshm_now_ns();
+		if (w->timeout_ms == 0) {
+			w->phase = SLEEP; /* a second try comes after a check that changed something */
+			w->deadline_ns = 0;
+			rc = check(w, now);
+			return rc > 0 ? 0 : rc ? rc : -EAGAIN;
+		}
+		w->start_ns = now;
+		w->epoch = READ_ONCE(w->mapping->ring.info->epoch);
+		w->deadline_ns = w->timeout_ms < 0 ? MQSHM_FOREVER : now + (uint64_t)w->timeout_ms * 1000000u;
+		w->nap_ns = w->first_nap_ns ? w->first_nap_ns : MQSHM_LIVENESS_NS;
+		w->phase = SPIN;
+		__attribute__((fallthrough));
+	case SPIN:
+		while (w->patience->spin_ns) {
+			now = mqshm_now_ns();
+			if (now - w->start_ns >= w->patience->spin_ns || now >= w->deadline_ns)
+				break;
+			if (look(w, now - w->start_ns > TIGHT_NS)) {
+				if (w->watch)
+					spun(w->patience, true);
+				return 0;
+			}
+			epoch = READ_ONCE(w->mapping->ring.info->epoch);
+			if (epoch != w->epoch) { /* somebody came, left or died */
+				w->epoch = epoch;
+				return 0;
+			}
+		}
+		spun(w->patience, false);
+		__attribute__((fallthrough));
+	case ARM:
+		w->value = READ_ONCE(w->armed->word);
+		while (!(w->value & 1))
+			if (__atomic_compare_exchange_n(&w->armed->word, &w->value, w->value + 1, false,
+							__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+				w->value++;
+		smp_mb(); /* MO-2, MO-5: armed before the caller looks again */
+		w->phase = SLEEP;
+		return 0;
+	default:
+		break;
+	}
+	if (w->timeout_ms == 0)
+		return -EAGAIN;
+	now = mqshm_now_ns();
+	if (now >= w->deadline_ns)
+		return mqshm_error(-ETIMEDOUT, "timed out after %d ms", w->timeout_ms);
+	rc = check(w, now);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	nap = w->nap_ns < w->deadline_ns - now ? w->nap_ns : w->deadline_ns - now;
+	w->nap_ns = w->nap_ns * 2 < MQSHM_LIVENESS_NS ? w->nap_ns * 2 : MQSHM_LIVENESS_NS;
+	w->phase = ARM;
+	return w->mapping->backend->sleep(w->mapping, &w->armed->word, w->value, nap);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting: spin, then sleep. The caller loops: try; on -EAGAIN call mqshm_wait(); when that gives 0, try again.
+ *
+ *	for (;;) {
+ *		rc = try();
+ *		if (rc != -EAGAIN || (rc = mqshm_wait(&w)))
+ *			return rc;
+ *	}
+ *
+ * Inside, a round is: arm the word, fence, let the caller try once more, sleep. So whatever the caller looks at, it
+ * looks between arming and sleeping (MO-2, MO-5), and no wake-up is lost. A sleep is never longer than
+ * MQSHM_LIVENESS_NS: a waker may be killed between clearing the word and waking.
+ */
+#ifndef MQSHM_WAIT_H
+#define MQSHM_WAIT_H
+
+#include "backend.h"
+
+/* What a handle remembers from wait to wait. */
+struct mqshm_patience {
+	uint32_t spin_ns;	/* now */
+	uint32_t spin_most_ns;	/* 0: never spins */
+	bool adapt;
+	uint64_t next_check_ns; /* of the liveness of whom we wait for */
+};
+
+/* spin_us as in mqshm.h. -EINVAL */
+int mqshm_patience_init(struct mqshm_patience *patience, int32_t spin_us);
+
+struct mqshm_wait {
+	struct mqshm_mapping *mapping;
+	struct mqshm_patience *patience;
+	struct mqshm_armed *armed;
+	const __u64 *watch; /* spinning looks here for a change from seen, NULL: nothing to look at */
+	uint64_t seen;
+	int (*check)(void *arg); /* is whom we wait for alive, are we? 0, 1: something changed, try again; -errno */
+	void *arg;
+	int timeout_ms;
+	uint64_t first_nap_ns; /* sleeps double from here; 0: all are MQSHM_LIVENESS_NS */
+
+	/* private */
+	int phase;
+	uint64_t start_ns, deadline_ns, nap_ns;
+	uint32_t value, epoch;
+};
+
+/* 0: try again; -EAGAIN (timeout_ms 0) -ETIMEDOUT -EINTR or what check says. */
+int mqshm_wait(struct mqshm_wait *w);
+
+#endif
