@@ -65,5 +65,5 @@ void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 			return;
 	/* Fails when a new producer has attached meanwhile. */
 	__atomic_compare_exchange_n(&ring->info->producer_epoch, &word, (word & ~3ULL) | how, false, __ATOMIC_ACQ_REL,
-				    __ATOMIC_RELAXED); /* MO-7 release */
+				    __ATOMIC_RELAXED); /* MO-12 release */
 }

@@ -89,6 +89,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 	uint32_t *state = &participant->state;
 	int rc = 0;
 
+	WRITE_ONCE(r->info->used, 1);
 	fill_participant(p, participant, how->flags);
 	p->base.state = (READ_ONCE(*state) & ~0xffu) | MQSHM_SLOT_LIVE;
 	if (how->role == MQSHM_ROLE_CONSUMER) {
@@ -129,7 +130,7 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 	int rc;
 
 	for (;;) {
-		rc = posix_open(how->name, how->queue, how->flags, mqshm_now_ns() + LIFECYCLE_NS, &p, &fresh);
+		rc = posix_open(how->name, how->queue, how->flags | POSIX_TO_ATTACH, mqshm_now_ns() + LIFECYCLE_NS, &p, &fresh);
 		if (rc != -ENOENT || how->queue || how->wait_ms == 0)
 			break;
 		rc = posix_wait_for_name(how->name, wait_until);
@@ -249,7 +250,11 @@ static int check_self(struct mqshm_mapping *m)
 				   m->name);
 	}
 	if (st.st_nlink == 0 && !READ_ONCE(m->ring.info->dead)) {
+		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
 		__atomic_store_n(&m->ring.info->dead, 1, __ATOMIC_RELEASE);
+		for (uint32_t i = 0; i < m->ring.max_producers; i++)
+			if (posix_has_role(&m->ring, i))
+				posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
 		posix_wake_all(p);
 	}
 	if (READ_ONCE(m->ring.info->dead))

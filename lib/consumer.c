@@ -79,27 +79,29 @@ static void wait_init(struct mqshm_wait *w, struct mqshm_consumer *c, int timeou
 	};
 }
 
+static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *c, int rc)
+{
+	KEEP_ERRNO;
+
+	if (rc == -ESTALE)
+		return c->mapping->backend->check_self(c->mapping);
+	return mqshm_error(rc, "queue '%s' is damaged at message %llu", c->mapping->name,
+			   (unsigned long long)c->reader.sequence);
+}
+
 /* Nothing there: 0 try again, else why not. */
 static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, int timeout_ms)
 {
 	int rc = stream_end(c);
 
 	if (rc && smp_load_acquire(&c->reader.ring->producer->tail) == c->reader.position)
-		return rc;
+		return READ_ONCE(c->reader.ring->info->dead) ? damaged(c, -ESTALE) : rc;
 	if (!w->mapping) {
 		wait_init(w, c, timeout_ms);
 		touch(c);
 	}
 	w->seen = c->reader.tail;
 	return mqshm_wait(w);
-}
-
-static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *c, int rc)
-{
-	if (rc == -ESTALE)
-		return c->mapping->backend->check_self(c->mapping);
-	return mqshm_error(rc, "queue '%s' is damaged at message %llu", c->mapping->name,
-			   (unsigned long long)c->reader.sequence);
 }
 
 /* The cursor has moved: what is to be done besides. */

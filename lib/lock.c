@@ -41,6 +41,7 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 	struct mqshm_mapping *m = lock->mapping;
 	uint32_t *word = &m->ring.producer->lock, held;
 	uint32_t mine = lock->word;
+	KEEP_ERRNO;
 
 	for (int i = 0; i < SPINS && lock->patience->spin_ns; i++) {
 		held = READ_ONCE(*word);

@@ -53,6 +53,7 @@ int posix_open_object(const char *name, int flags, struct stat *st);
  */
 int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,
 	       struct posix_mapping **out, bool *created);
+#define POSIX_TO_ATTACH 0x10000 /* flags, besides MQSHM_PREFAULT and MQSHM_MLOCK: a new queue counts as used at once */
 /* Unmap, close, free. Releases every lock. */
 void posix_close(struct posix_mapping *p);
 /* With the life-cycle byte held: set dead and unlink the name if it still is this object. */

@@ -194,6 +194,7 @@ static int create_new(const char *name, const struct mqshm_queue_options *option
 			madvise(p->address, p->length, MADV_POPULATE_WRITE);
 	}
 	if (!rc) {
+		plan.used = !!(flags & POSIX_TO_ATTACH); /* should we die before we are in */
 		mqshm_format(p->address, &plan);
 		mqshm_ring_init(&p->base.ring, &plan, p->address);
 		rc = posix_lifecycle_lock(p, 0);
@@ -246,8 +247,7 @@ static bool is_zombie(struct posix_mapping *p)
 		return true;
 	if (p->base.ring.flags & MQSHM_PERSISTENT)
 		return false;
-	return READ_ONCE(info->producers_ever) + READ_ONCE(info->consumers_ever) > 0 &&
-	       !posix_anybody(p, POSIX_NOBODY);
+	return READ_ONCE(info->used) && !posix_anybody(p, POSIX_NOBODY);
 }
 
 int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,

@@ -19,7 +19,8 @@ struct mqshm_producer {
 	struct mqshm_mapping *mapping;
 	const uint32_t *owner, *state_word;
 	uint32_t state, block_size, flags;
-	bool shared, reserved, blocked; /* blocked: blocked_on names somebody */
+	bool shared, reserved;
+	uint32_t blocked_on;		/* slot + 1 of whom we have named last, 0: nobody */
 	bool loaded;			/* shared: the writer has seen the queue */
 	uint32_t room;			/* bytes of the reservation */
 	uint64_t timestamp_ns;		/* MQSHM_TIMESTAMP_OWN */
@@ -70,11 +71,12 @@ static int check_blocker(void *arg)
 	return m->backend->check(m, m->ring.max_producers + blocked_on - 1) ? 0 : 1;
 }
 
-/* The writer found no room: say whom we wait for and from where on it shall wake us. */
-static void publish_need(struct mqshm_producer *p)
+/* The writer found no room: say whom we wait for and from where on it shall wake us. True: it is another than before. */
+static bool publish_need(struct mqshm_producer *p)
 {
 	struct mqshm_writer *w = &p->writer;
 	struct mqshm_producer_page *page = w->ring->producer;
+	uint32_t blocked_on = (uint32_t)(w->slowest + 1), before = p->blocked_on;
 	uint64_t floor;
 
 	if (w->hostile >= 0)
@@ -82,18 +84,19 @@ static void publish_need(struct mqshm_producer *p)
 	w->hostile = -1;
 	if (w->slowest < 0) {
 		WRITE_ONCE(page->blocked_on, 0);
-		return;
+		return false;
 	}
 	floor = w->seen[w->slowest];
 	WRITE_ONCE(page->need, floor + (w->tail - floor) / 4 + 1); /* a quarter of what it has left */
-	WRITE_ONCE(page->blocked_on, (uint32_t)w->slowest + 1);
-	p->blocked = true;
+	WRITE_ONCE(page->blocked_on, blocked_on);
+	p->blocked_on = blocked_on;
+	return blocked_on != before;
 }
 
 static void unblock(struct mqshm_producer *p)
 {
 	WRITE_ONCE(p->mapping->ring.producer->blocked_on, 0);
-	p->blocked = false;
+	p->blocked_on = 0;
 }
 
 /* Shared: take the lock and catch up with the others. */
@@ -128,10 +131,12 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 	uint64_t deadline = mqshm_deadline(timeout_ms);
 	char who[64];
 	int rc;
+	KEEP_ERRNO;
 
 	WRITE_ONCE(writer->ring->producer->stalls, READ_ONCE(writer->ring->producer->stalls) + 1);
 	for (;;) {
-		publish_need(p);
+		if (publish_need(p))
+			mqshm_wait_anew(&w); /* the new one did not know that we wait for it */
 		w.watch = writer->slowest >= 0 ? &ring_area(writer->ring, (uint32_t)writer->slowest)->position : NULL;
 		w.seen = writer->slowest >= 0 ? writer->seen[writer->slowest] : 0;
 		if (p->shared)
@@ -172,6 +177,7 @@ static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p
 
 static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
 {
+	KEEP_ERRNO;
 	int rc = check_owner(p);
 
 	if (rc)
@@ -189,7 +195,7 @@ static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p
  * Get room for a message of at most size bytes: 0 and the place, and on a shared queue the lock is held; or an error,
  * and nothing is held.
  */
-static inline int begin(struct mqshm_producer *p, size_t size, unsigned char **payload, int timeout_ms)
+static inline __attribute__((always_inline)) int begin(struct mqshm_producer *p, size_t size, unsigned char **payload, int timeout_ms)
 {
 	int rc;
 
@@ -203,7 +209,7 @@ static inline int begin(struct mqshm_producer *p, size_t size, unsigned char **p
 	rc = writer_stage(&p->writer, (uint32_t)size, payload);
 	if (unlikely(rc))
 		return begin_slowly(p, rc, (uint32_t)size, payload, timeout_ms);
-	if (unlikely(p->blocked))
+	if (unlikely(p->blocked_on))
 		unblock(p);
 	return 0;
 }
@@ -506,7 +512,7 @@ int mqshm_producer_close(struct mqshm_producer *p)
 		return 0;
 	if (*p->owner && p->reserved)
 		mqshm_producer_abort(p);
-	if (*p->owner && p->blocked && READ_ONCE(*p->state_word) == p->state)
+	if (*p->owner && p->blocked_on && READ_ONCE(*p->state_word) == p->state)
 		unblock(p);
 	rc = p->mapping->backend->detach(p->mapping);
 	free(p);

@@ -124,3 +124,9 @@ int mqshm_wait(struct mqshm_wait *w)
 	w->phase = ARM;
 	return w->mapping->backend->sleep(w->mapping, &w->armed->word, w->value, nap);
 }
+
+void mqshm_wait_anew(struct mqshm_wait *w)
+{
+	if (w->phase == SLEEP && w->timeout_ms)
+		w->phase = ARM;
+}

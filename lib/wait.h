@@ -48,4 +48,7 @@ struct mqshm_wait {
 /* 0: try again; -EAGAIN (timeout_ms 0) -ETIMEDOUT -EINTR or what check says. */
 int mqshm_wait(struct mqshm_wait *w);
 
+/* What the waker goes by has changed: arm and try once more before the next sleep. */
+void mqshm_wait_anew(struct mqshm_wait *w);
+
 #endif

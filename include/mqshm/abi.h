@@ -98,11 +98,13 @@ struct mqshm_info {
 	/* Life cycle. Writer: attach, detach, reap, remove. */
 	__u32 dead;	     /* 1: the name is gone or going; everybody opens anew */
 	__u32 lifecycle_pid; /* who holds the life-cycle lock, for messages */
+	__u32 used;	     /* 1: has or had a participant, or was created by one: without a live one it is a zombie */
+	__u32 reserved5;
 	__aligned_u64 consumers_ever;
 	__aligned_u64 producers_ever;
 	__aligned_u64 retired_popped;	   /* counters of consumers that left */
 	__aligned_u64 retired_overwritten;
-	__u8 reserved2[88];
+	__u8 reserved2[80];
 
 	/* Read by every push, hardly ever written. */
 	__aligned_u64 producer_epoch; /* see above. Read with acquire before tail, to tell the end of the stream */

@@ -375,14 +375,17 @@ static inline bool writer_publish(struct mqshm_writer *w)
 	struct mqshm_producer_page *p = w->ring->producer;
 	struct mqshm_record *record = &p->record[w->record];
 
-	WRITE_ONCE(record->end, w->position);
-	WRITE_ONCE(record->next, w->sequence);
+	/* One by one: joined into 16-byte moves they would stall on the 8-byte stores just before. */
+	uint64_t position = READ_ONCE(w->position), sequence = READ_ONCE(w->sequence);
+
+	WRITE_ONCE(record->end, position);
+	WRITE_ONCE(record->next, sequence);
 	w->record ^= 1;
-	smp_store_release(&p->tail, w->position); /* MO-1: nodes and record before tail */
-	w->tail = w->position;
-	w->tail_offset = w->offset;
-	w->tail_sequence = w->sequence;
-	if (unlikely(w->position >= w->mark_position || w->sequence >= w->mark_sequence))
+	smp_store_release(&p->tail, position); /* MO-1: nodes and record before tail */
+	w->tail = position;
+	w->tail_sequence = sequence;
+	w->tail_offset = READ_ONCE(w->offset);
+	if (unlikely(position >= w->mark_position || sequence >= w->mark_sequence))
 		writer_set_mark(w);
 	smp_mb(); /* MO-2: tail is out before we look who sleeps; and MO-8: before the other record is rewritten */
 	return READ_ONCE(w->ring->info->data.word) & 1;
@@ -400,7 +403,7 @@ static inline int writer_take_over(struct mqshm_writer *w)
 	const struct mqshm_ring *r = w->ring;
 	struct mqshm_producer_page *p = r->producer;
 	struct mqshm_mark at;
-	uint64_t tail, sequence, head, oldest, offset;
+	uint64_t tail, sequence, head, oldest, offset, first = 0;
 	struct mqshm_found f;
 	int rc = ring_read_tail(r, &tail, &sequence);
 
@@ -417,41 +420,50 @@ static inline int writer_take_over(struct mqshm_writer *w)
 	w->epoch = READ_ONCE(r->info->epoch);
 	memset(w->seen, 0, sizeof w->seen);
 
+	at.position = head;
+	at.sequence = sequence;
+	if (head < tail) {
+		offset = ring_offset(r, head);
+		if (offset % r->align || ring_find(r, head, offset, tail, &f))
+			return -EBADMSG;
+		at.sequence = f.sequence;
+	}
+	if (at.sequence > sequence || sequence - at.sequence > r->node_count)
+		return -EBADMSG;
+
 	oldest = tail - r->base > r->ring_bytes ? tail - r->ring_bytes : r->base;
 	for (uint32_t slot = 0; slot < r->max_consumers; slot++) {
-		uint64_t bits = smp_load_acquire(&r->info->reliable[slot / 64]), cursor, walk;
+		uint64_t bits = smp_load_acquire(&r->info->reliable[slot / 64]), cursor, walk, count = 0;
 
 		if (!(bits >> slot % 64 & 1) ||
 		    MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) != MQSHM_SLOT_LIVE)
 			continue;
 		cursor = smp_load_acquire(&ring_area(r, slot)->position); /* MO-4 */
-		if (cursor >= head || cursor < oldest)
+		if (cursor >= at.position || cursor < oldest || cursor % r->align)
 			continue;
-		/* It must lead to head node by node, else it is no cursor. */
-		for (walk = cursor, offset = ring_offset(r, cursor); walk < head; walk = f.next, offset = f.next_offset)
-			if ((offset | walk) % r->align || ring_find(r, walk, offset, tail, &f))
+		/* It must lead to head node by node, and the sequences with it, else it is no cursor. */
+		offset = ring_offset(r, cursor);
+		for (walk = cursor; walk < at.position; walk = f.next, offset = f.next_offset, count++) {
+			if (ring_find(r, walk, offset, tail, &f))
 				break;
-		if (walk == head)
-			head = cursor;
+			if (count == 0)
+				first = f.sequence;
+			if (f.sequence != first + count)
+				break;
+		}
+		if (walk == at.position && first + count == at.sequence && sequence - first <= r->node_count)
+			at = (struct mqshm_mark){ cursor, first };
 		else
 			w->hostile = (int32_t)slot;
 	}
+	head = at.position;
 	smp_store_release(&p->head, head);
 	smp_mb(); /* MO-3: as in writer_make_room() */
 
-	/* Walk to tail, for the sequence of head and new marks. */
-	at.position = head;
-	at.sequence = sequence;
+	/* Walk to tail, for new marks. */
 	offset = ring_offset(r, head);
-	if (head < tail) {
-		if (offset % r->align || ring_find(r, head, offset, tail, &f))
-			return -EBADMSG;
-		at.sequence = f.sequence;
-	}
 	w->head = head;
 	w->head_sequence = at.sequence;
-	if (at.sequence > sequence || sequence - at.sequence > r->node_count)
-		return -EBADMSG;
 	WRITE_ONCE(p->head_sequence, at.sequence);
 	WRITE_ONCE(p->mark_count, 0);
 	w->mark_position = head;
@@ -624,6 +636,8 @@ static inline int reader_resync(struct mqshm_reader *rd)
 
 		if (rc)
 			return rc;
+		if (head <= rd->position)
+			return 0; /* it was raised and taken back */
 		if (++rd->laps > 2)
 			to = tail;
 		if (rd->laps == 2) {
@@ -636,8 +650,6 @@ static inline int reader_resync(struct mqshm_reader *rd)
 					to = m;
 			}
 		}
-		if (to < rd->position)
-			to = tail; /* head goes back only while a consumer joins; we don't */
 		if (to != tail) {
 			rc = reader_sequence_at(r, to, &sequence);
 			smp_rmb(); /* MO-6 */
@@ -673,11 +685,11 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 	rd->area = ring_area(r, rd->slot);
 	rd->state_word = state;
 	rd->state = (joining & ~0xffu) | MQSHM_SLOT_LIVE;
-	for (;;) {
+	for (int tries = 0;; tries++) {
 		int rc = ring_read_tail(r, &position, &sequence);
 
-		if (rc)
-			return rc;
+		if (rc || tries > 1000) /* once we are seen head stays: only a wild head gets us here */
+			return -EBADMSG;
 		if (start != 0 || adopt)
 			position = smp_load_acquire(&r->producer->head);
 		WRITE_ONCE(*state, joining);
