@@ -4,8 +4,12 @@
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
+BINDIR  ?= $(PREFIX)/bin
 LIBDIR  ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 MANDIR  ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR  ?= $(PREFIX)/share/zsh/site-functions
 
 CFLAGS  ?= -O2 -g
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -61,6 +65,33 @@ examples: $(EXAMPLES)
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libmqshm.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+
+# What a program built with libmqshm needs, and abi.h for who reads the memory; ring.h and atomic.h are internal.
+LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
+
+install: all
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
+	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
+	install -m 644 include/mqshm.h $(DESTDIR)$(INCLUDEDIR)/mqshm.h
+	install -m 644 include/mqshm/abi.h $(DESTDIR)$(INCLUDEDIR)/mqshm/abi.h
+	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
+	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
+	ln -sf libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO)
+	ln -sf $(SO) $(DESTDIR)$(LIBDIR)/libmqshm.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' packaging/mqshm.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/mqshm.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/mqshm.pc
+	install -m 644 packaging/completion/mqshm.bash $(DESTDIR)$(BASHDIR)/mqshm
+	install -m 644 packaging/completion/_mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)) &&) true
+
+# Directories that others use too stay.
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
+	rm -f $(DESTDIR)$(INCLUDEDIR)/mqshm.h $(DESTDIR)$(INCLUDEDIR)/mqshm/abi.h
+	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
+	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run

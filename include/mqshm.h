@@ -12,28 +12,30 @@
  *              handles, of one queue too, may be used by different threads at the same time. Functions without a
  *              handle may be called from any thread.
  * Signals      No function is async-signal-safe. A wait that a signal handler interrupts returns -EINTR; it is
- *              never restarted with its full time.
+ *              never restarted with its full time. A handler that runs while the waiter is awake for a moment (some
+ *              us, up to 20 times a second) interrupts nothing: have it set a flag, and use finite timeouts.
  * fork, exec   A handle belongs to the process that opened it. A child gets -ECHILD from every call on it, and
  *              does not keep the parent's role alive; it may close the handle to free its own copy. A child
  *              opens its own handles. exec ends all roles (descriptors are close-on-exec, mappings go away).
- * Timeouts     timeout_ms: -1 waits for ever, 0 does not wait, else milliseconds (relative).
+ * Timeouts     timeout_ms: -1 (any negative) waits for ever, 0 does not wait, else milliseconds (relative).
  *
  * Errors
  *   -EAGAIN            timeout_ms was 0 and there is no message (pop), no room (push), ...
- *   -ETIMEDOUT         the time ran out
+ *   -ETIMEDOUT         the time ran out. Opening, creating and removing give it after 5 s, when another process is
+ *                      stopped in the middle of attaching or leaving
  *   -EINTR             a signal handler ran while waiting
  *   -EINVAL            an argument is out of its range
  *   -EMSGSIZE          push: larger than block_size. pop: the buffer is too small; the size needed is in
  *                      message->size and the message stays
  *   -EBUSY             the queue has a live producer (exclusive), or no free place for one more; or remove: in use
  *   -EEXIST            a queue of that name exists with another geometry, or MQSHM_CREATE_ONLY was given
- *   -ENOENT            there is no such queue
+ *   -ENOENT            there is no such queue (and did not come within wait_ms)
  *   -ESHUTDOWN         end of stream: the producer closed, and all is read. Given again at each call until a new
  *                      producer attaches. Never given by a queue that has not had a producer yet
  *   -EOWNERDEAD        the same after a producer that died without closing
  *   -ESTALE            this handle lost its role: the queue was removed by force, or its object unlinked behind our
- *                      back; or its descriptor was closed by others; or a zero-copy read of a lossy consumer was
- *                      overtaken
+ *                      back; or its descriptor was closed by others; or, from release only and with the handle
+ *                      as good as before, a zero-copy read was overtaken
  *   -EPROTONOSUPPORT   the object was made by another ABI version
  *   -EBADMSG           the shared memory is damaged, or the file is not a queue
  *   -ECHILD            the handle belongs to a parent process
@@ -56,6 +58,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* all else in the library is hidden */
 
 #define MQSHM_VERSION_MAJOR 0
 #define MQSHM_VERSION_MINOR 1
@@ -81,12 +84,13 @@ const char *mqshm_last_error(void);
 #define MQSHM_NODES_MAX (1u << 30)
 
 /* struct mqshm_queue_options.flags: part of the queue */
-#define MQSHM_SHARED 0x0001	     /* several producers; each one's order is kept */
-#define MQSHM_OVERWRITE 0x0002	     /* a full queue drops the oldest message instead of making the producer wait */
+#define MQSHM_SHARED 0x0001	     /* up to 64 producers; each one's order is kept */
+#define MQSHM_OVERWRITE 0x0002	     /* a full queue drops the oldest message instead of making the producer wait. Not with
+					MQSHM_HOLD */
 #define MQSHM_HOLD 0x0004	     /* keep everything until a first reliable consumer attaches */
 #define MQSHM_PERSISTENT 0x0008	     /* stays when its last user leaves; only mqshm_queue_remove() ends it */
 #define MQSHM_TIMESTAMP_OFF 0x0010   /* messages carry timestamp 0 (default: CLOCK_REALTIME at each push) */
-#define MQSHM_TIMESTAMP_OWN 0x0020   /* messages carry what mqshm_producer_set_timestamp() set last */
+#define MQSHM_TIMESTAMP_OWN 0x0020   /* messages carry what mqshm_producer_set_timestamp() set last. Not with ..._OFF */
 /* ... and of one call */
 #define MQSHM_CREATE_ONLY 0x10000    /* fail with -EEXIST if the queue exists */
 #define MQSHM_ANY_FLAGS 0x20000	     /* an existing queue may have other flags than these */
@@ -126,7 +130,8 @@ int mqshm_queue_remove(const char *name, unsigned flags);
 /*
  * Clean up after processes that died: end their roles, remove queues that nobody uses any more. name NULL: all
  * queues. report, if not NULL, is told of each thing done or found ("removed", "ended consumer 3 of pid 77 (plot)",
- * "is not a queue: ..."). Returns how many queues were removed.
+ * "is not a queue: ..."). Returns how many queues were removed; what can't be removed is reported and no error.
+ * -ENOENT (name given, and not there) -EINVAL -ENOMEM
  */
 int mqshm_queue_gc(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg);
 
@@ -222,12 +227,14 @@ struct mqshm_producer_options {
  * Attach as producer. queue NULL: the queue must exist (-ENOENT); else it is created when missing and must match
  * when not. An exclusive queue has at most one (-EBUSY names it); a producer that follows another goes on with the
  * sequence. On failure *out is NULL.
+ * 0; -EBUSY -ENOENT -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT -ETIMEDOUT -EMFILE
  */
 int mqshm_producer_open(struct mqshm_producer **out, const char *name, const struct mqshm_queue_options *queue,
 			const struct mqshm_producer_options *options);
 
 /*
  * Push one message of size bytes (0..block_size): copied, then visible to all consumers at once.
+ * With timeout 0 on a shared queue, -EAGAIN also says that another producer is just pushing.
  * 0; -EAGAIN -ETIMEDOUT (nothing was pushed) -EINTR -EMSGSIZE -ESTALE -ECHILD -EDEADLK -EBADMSG -EOVERFLOW
  */
 int mqshm_producer_push(struct mqshm_producer *producer, const void *data, size_t size, int timeout_ms);
@@ -246,7 +253,9 @@ int mqshm_producer_push_batch(struct mqshm_producer *producer, const struct iove
 /*
  * Zero copy: reserve gives room for up to size bytes in the ring, for the caller to fill in place; commit publishes
  * the first used of them; abort gives the room back. One reservation at a time (-EDEADLK). In a shared queue the
- * others' pushes wait meanwhile: be quick.
+ * others' pushes wait meanwhile: be quick. The timestamp is that of the commit.
+ * reserve: as push. commit: 0; -EINVAL (nothing reserved, or used is more than was) -ESTALE -ECHILD. abort: 0; -EINVAL
+ * -ECHILD
  */
 int mqshm_producer_reserve(struct mqshm_producer *producer, size_t size, void **data, int timeout_ms);
 int mqshm_producer_commit(struct mqshm_producer *producer, size_t used);
@@ -258,7 +267,7 @@ int mqshm_producer_set_timestamp(struct mqshm_producer *producer, uint64_t times
 #define MQSHM_EVER 1
 /*
  * Wait until count consumers are attached; with MQSHM_EVER in flags: until count have ever attached.
- * 0; -EAGAIN -ETIMEDOUT -EINTR -ESTALE -ECHILD
+ * 0; -EAGAIN -ETIMEDOUT -EINTR -EINVAL -ESTALE -ECHILD -EDEADLK (a reservation is held)
  */
 int mqshm_producer_wait_consumers(struct mqshm_producer *producer, unsigned count, unsigned flags, int timeout_ms);
 
@@ -293,7 +302,7 @@ struct mqshm_consumer_options {
 /*
  * Attach as consumer. queue as in mqshm_producer_open(); where it is not NULL, a missing queue is created and
  * wait_ms means nothing. The first reliable consumer of a queue with MQSHM_HOLD starts at its first message,
- * whatever its start mode.
+ * whatever its start mode. Errors as for producers, and -EINTR while waiting for a queue; -EBUSY: max_consumers are there.
  */
 int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const struct mqshm_queue_options *queue,
 			const struct mqshm_consumer_options *options);
@@ -324,18 +333,18 @@ int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_messa
 /*
  * Zero copy: look at up to max messages where they lie in the ring (read only). They stay valid until released,
  * popped or the consumer is closed; looking again gives the same ones. release moves on past the first count of
- * those last looked at. For a lossy consumer, and on an overwrite queue, the producer does not wait: what was read is
+ * those last looked at and not released yet. For a lossy consumer, and on an overwrite queue, the producer does not wait: what was read is
  * only confirmed by release, which gives -ESTALE when it was overtaken meanwhile.
  * peek: how many, at least 1; errors as for pop. release: 0; -EINVAL (more than were looked at) -ESTALE -ECHILD
  */
 int mqshm_consumer_peek(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t max, int timeout_ms);
 int mqshm_consumer_release(struct mqshm_consumer *consumer, size_t count);
 
-/* Messages not read yet; messages that were overwritten or gone before they could be read. */
+/* Messages not read yet; messages that were overwritten or gone before they could be read. -ECHILD */
 int64_t mqshm_consumer_lag(const struct mqshm_consumer *consumer);
 int64_t mqshm_consumer_missed(const struct mqshm_consumer *consumer);
 
-/* The id of its slot: the one that stat shows. */
+/* The id of its slot: the one that stat shows. -ECHILD */
 int mqshm_consumer_id(const struct mqshm_consumer *consumer);
 
 int mqshm_consumer_info(const struct mqshm_consumer *consumer, struct mqshm_queue_info *info);
@@ -343,6 +352,7 @@ int mqshm_consumer_info(const struct mqshm_consumer *consumer, struct mqshm_queu
 /* Leave; the last user of a queue removes it. As mqshm_producer_close(). */
 int mqshm_consumer_close(struct mqshm_consumer *consumer);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

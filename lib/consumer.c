@@ -18,7 +18,7 @@ struct mqshm_consumer {
 	struct mqshm_reader reader;
 	uint32_t accesses;
 
-	size_t peeked; /* how many release may move past ... */
+	size_t peeked; /* how many release may still move past ... */
 	struct mqshm_found peek_end; /* ... and where it gets then */
 	struct mqshm_patience patience;
 };
@@ -327,8 +327,12 @@ int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
 				   c->mapping->name);
 	}
 	rc = settle(c, rc);
-	if (likely(!rc))
+	if (likely(!rc)) {
+		size_t left = c->peeked - count;
+
 		moved(c, at.next, at.next_offset, at.sequence + 1);
+		c->peeked = left;
+	}
 	return rc;
 }
 

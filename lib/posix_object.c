@@ -306,8 +306,10 @@ int posix_wait_for_name(const char *name, uint64_t deadline)
 	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), rc = 0;
 
 	/* Without a watch (there are limits) we look again every 10 ms. */
-	if (fd >= 0)
-		inotify_add_watch(fd, POSIX_DIR, IN_CREATE | IN_MOVED_TO);
+	if (fd >= 0 && inotify_add_watch(fd, POSIX_DIR, IN_CREATE | IN_MOVED_TO) < 0) {
+		close(fd);
+		fd = -1;
+	}
 	posix_path(path, name);
 	while (access(path, F_OK)) { /* watch first, then look: nothing is missed between */
 		uint64_t now = mqshm_now_ns(), nap = fd >= 0 ? 1000000000u : 10000000u;
