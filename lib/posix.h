@@ -32,6 +32,7 @@ struct posix_mapping {
 	dev_t device; /* of the object, to tell whether name and descriptor still are ours */
 	ino_t inode;
 	uint64_t pid_namespace; /* ours, 0: /proc is not to be trusted */
+	uint32_t looks;		/* at peers, see check() */
 	struct posix_mapping *next, *previous; /* all of this process, for fork */
 };
 
@@ -70,6 +71,8 @@ void posix_lifecycle_unlock(struct posix_mapping *p);
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace);
 uint64_t posix_pid_namespace(void);
 uint64_t posix_start_time(uint32_t pid);
+/* Does somebody hold participant i's byte? */
+bool posix_is_locked(int fd, uint32_t i);
 /* Is participant i alive, as seen with a descriptor of the object? */
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace);
 /* Is there a role in slot i, or what is left of one after a crash in posix_end_role()? */

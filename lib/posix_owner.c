@@ -37,9 +37,9 @@ void posix_unlock(int fd, int64_t byte)
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-static bool is_locked(int fd, int64_t byte)
+bool posix_is_locked(int fd, uint32_t i)
 {
-	struct flock lock = lock_of(byte, F_WRLCK);
+	struct flock lock = lock_of(MQSHM_LOCK_SLOT(i), F_WRLCK);
 
 	return fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
@@ -138,7 +138,7 @@ int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid
 
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
 {
-	return is_locked(fd, MQSHM_LOCK_SLOT(i)) && posix_process_runs(participant, pid_namespace) != 0;
+	return posix_is_locked(fd, i) && posix_process_runs(participant, pid_namespace) != 0;
 }
 
 void posix_wake_all(struct posix_mapping *p)

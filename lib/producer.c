@@ -416,10 +416,15 @@ int mqshm_producer_wait_consumers(struct mqshm_producer *p, unsigned count, unsi
 		.check = check_all_consumers, .arg = p, .timeout_ms = timeout_ms,
 	};
 	const struct mqshm_ring *r = &p->mapping->ring;
+	KEEP_ERRNO;
 	int rc = check_ready(p);
 
 	if (!rc && flags & ~(unsigned)MQSHM_EVER)
 		return mqshm_error(-EINVAL, "unknown flags 0x%x", flags);
+	if (!rc && !(flags & MQSHM_EVER))
+		rc = check_all_consumers(p); /* the dead don't count */
+	if (rc > 0)
+		rc = 0;
 	while (!rc) {
 		if (flags & MQSHM_EVER ? smp_load_acquire(&r->info->consumers_ever) >= count
 				       : consumers_attached(r) >= count)
