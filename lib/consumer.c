@@ -150,42 +150,60 @@ static __attribute__((cold)) int too_small(size_t size, size_t capacity)
 	return mqshm_error(-EMSGSIZE, "the message has %zu bytes, the buffer %zu", size, capacity);
 }
 
+/* One try, without waiting: the size, -EAGAIN, -ERESTART, or why not. */
+static inline __attribute__((always_inline)) ssize_t try_pop(struct mqshm_consumer *c, void *buffer, size_t capacity,
+							     struct mqshm_message *message)
+{
+	struct mqshm_reader *rd = &c->reader;
+	struct mqshm_found f;
+	int rc = reader_find(rd, rd->position, rd->offset, rd->sequence, &f);
+
+	if (unlikely(rc))
+		return settle(c, rc);
+	if (likely(f.size <= capacity))
+		copy_out(rd, buffer, &f);
+	else
+		buffer = NULL;
+	rc = settle(c, 0);
+	if (unlikely(rc))
+		return rc;
+	if (message)
+		*message = (struct mqshm_message){ buffer, f.size, f.sequence, f.timestamp_ns };
+	if (unlikely(f.size > capacity))
+		return too_small(f.size, capacity);
+	moved(c, f.next, f.next_offset, f.sequence + 1);
+	return f.size;
+}
+
+static __attribute__((noinline)) ssize_t pop_slowly(struct mqshm_consumer *c, void *buffer, size_t capacity,
+						    struct mqshm_message *message, int timeout_ms)
+{
+	struct mqshm_wait w = { .mapping = NULL };
+
+	for (;;) {
+		ssize_t rc = wait_for_data(c, &w, timeout_ms);
+
+		if (rc)
+			return rc;
+		do
+			rc = try_pop(c, buffer, capacity, message);
+		while (rc == -ERESTART);
+		if (rc != -EAGAIN)
+			return rc;
+	}
+}
+
 ssize_t mqshm_consumer_pop(struct mqshm_consumer *c, void *buffer, size_t capacity, struct mqshm_message *message,
 			   int timeout_ms)
 {
-	struct mqshm_reader *rd = &c->reader;
-	struct mqshm_wait w;
-	struct mqshm_found f;
-	int rc;
+	ssize_t rc;
 
 	if (unlikely(!*c->owner))
 		return child();
-	w.mapping = NULL;
-	for (;;) {
-		rc = reader_find(rd, rd->position, rd->offset, rd->sequence, &f);
-		if (likely(!rc)) {
-			bool fits = f.size <= capacity;
-
-			if (likely(fits))
-				copy_out(rd, buffer, &f);
-			rc = settle(c, 0);
-			if (likely(!rc)) {
-				if (message)
-					*message = (struct mqshm_message){ fits ? buffer : NULL, f.size, f.sequence,
-									   f.timestamp_ns };
-				if (unlikely(!fits))
-					return too_small(f.size, capacity);
-				moved(c, f.next, f.next_offset, f.sequence + 1);
-				return f.size;
-			}
-		} else {
-			rc = settle(c, rc);
-		}
-		if (rc == -EAGAIN)
-			rc = wait_for_data(c, &w, timeout_ms);
-		if (rc && rc != -ERESTART)
-			return rc;
-	}
+	do
+		rc = try_pop(c, buffer, capacity, message);
+	while (unlikely(rc == -ERESTART));
+	return likely(rc != -EAGAIN) ? rc : pop_slowly(c, buffer, capacity, message, timeout_ms);
 }
 
 /*

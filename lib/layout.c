@@ -197,6 +197,8 @@ void mqshm_ring_init(struct mqshm_ring *ring, const struct mqshm_info *info, voi
 		.block_size = info->block_size,
 		.header = info->node_header_bytes,
 		.align = info->node_align,
+		.round = info->node_header_bytes + info->node_align - 1,
+		.mask = ~(uint64_t)(info->node_align - 1),
 		.consumer_stride = info->consumer_stride,
 		.max_producers = info->max_producers,
 		.max_consumers = info->max_consumers,

@@ -29,6 +29,7 @@ struct mqshm_ring {
 	uint64_t base; /* base_position */
 	uint32_t node_count, block_size;
 	uint32_t header, align; /* of nodes, bytes */
+	uint64_t round, mask;	/* a node of size bytes has (size + round) & mask */
 	uint32_t consumer_stride;
 	uint32_t max_producers, max_consumers;
 	uint32_t flags;
@@ -52,7 +53,7 @@ static inline struct mqshm_participant *ring_consumer(const struct mqshm_ring *r
 
 static inline uint64_t ring_node_bytes(const struct mqshm_ring *r, uint64_t size)
 {
-	return (r->header + size + r->align - 1) & ~(uint64_t)(r->align - 1);
+	return (size + r->round) & r->mask;
 }
 
 static inline uint64_t ring_offset(const struct mqshm_ring *r, uint64_t position)
