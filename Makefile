@@ -66,6 +66,14 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libmqshm.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
 
+# The demo: one program of several files. INPUT goes through the environment, so that any file name will do.
+DEMO_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard examples/demo/*.c))
+$(BUILD)/demo: $(DEMO_OBJ) $(BUILD)/libmqshm.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm -pthread
+
+demo: $(BUILD)/demo
+	@$(BUILD)/demo $${INPUT:+-- "$$INPUT"}
+
 # What a program built with libmqshm needs, and abi.h for who reads the memory; ring.h and atomic.h are internal.
 LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 

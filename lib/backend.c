@@ -55,7 +55,7 @@ const char *mqshm_who(const struct mqshm_participant *participant, char *buffer,
 
 void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 {
-	uint64_t word = smp_load_acquire(&ring->info->producer_epoch);
+	__u64 word = smp_load_acquire(&ring->info->producer_epoch);
 
 	if (MQSHM_EPOCH_STATE(word) != MQSHM_EPOCH_ACTIVE)
 		return;

@@ -99,7 +99,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 		rc = reader_join(reader, how->start, !reader->lossy && READ_ONCE(r->info->hold));
 		__atomic_fetch_add(&r->info->consumers_ever, 1, __ATOMIC_RELAXED);
 	} else {
-		uint64_t epoch = smp_load_acquire(&r->info->producer_epoch);
+		__u64 epoch = smp_load_acquire(&r->info->producer_epoch);
 
 		writer->ring = r;
 		if (r->max_producers == 1)

@@ -431,6 +431,9 @@ int mqshm_producer_wait_consumers(struct mqshm_producer *p, unsigned count, unsi
 			return 0;
 		rc = mqshm_wait(&w);
 	}
+	if (rc == -ETIMEDOUT)
+		mqshm_error(rc, "timed out: %u of %u consumers of queue '%s' are there", consumers_attached(r), count,
+			    p->mapping->name);
 	return rc;
 }
 
@@ -447,6 +450,8 @@ int mqshm_producer_wait_drained(struct mqshm_producer *p, int timeout_ms)
 			return 0;
 		rc = mqshm_wait(&w);
 	}
+	if (rc == -ETIMEDOUT)
+		mqshm_error(rc, "timed out: not all consumers of queue '%s' have read everything", p->mapping->name);
 	return rc;
 }
 
