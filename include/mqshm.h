@@ -32,7 +32,7 @@
  *   -ENOENT            there is no such queue (and did not come within wait_ms)
  *   -ESHUTDOWN         end of stream: the producer closed, and all is read. Given again at each call until a new
  *                      producer attaches. Never given by a queue that has not had a producer yet
- *   -EOWNERDEAD        the same after a producer that died without closing
+ *   -EOWNERDEAD        the same after a producer that died without closing, or left by mqshm_producer_fail()
  *   -ESTALE            this handle lost its role: the queue was removed by force, or its object unlinked behind our
  *                      back; or its descriptor was closed by others; or, from release only and with the handle
  *                      as good as before, a zero-copy read was overtaken
@@ -282,6 +282,12 @@ int mqshm_producer_info(const struct mqshm_producer *producer, struct mqshm_queu
  * 0; -ECHILD in a child (only its copy is freed)
  */
 int mqshm_producer_close(struct mqshm_producer *producer);
+
+/*
+ * Leave in the middle: the same, but consumers get -EOWNERDEAD when they have drained, so that they don't take what
+ * they got for the whole stream.
+ */
+int mqshm_producer_fail(struct mqshm_producer *producer);
 
 /* ---- consumers -------------------------------------------------------------------------------------------- */
 

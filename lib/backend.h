@@ -55,12 +55,13 @@ struct mqshm_backend {
 
 	/*
 	 * Roles. attach claims a role, in one step as seen by others: with a taken-over writer for an exclusive
-	 * producer, a joined reader for a consumer. detach gives it back and removes the queue with its last user; in a
-	 * child it only frees memory (-ECHILD).
+	 * producer, a joined reader for a consumer. detach gives it back and removes the queue with its last user; how is
+	 * MQSHM_EPOCH_CLOSED, or _CRASHED for a producer that leaves in the middle; in a child it only frees memory
+	 * (-ECHILD).
 	 */
 	int (*attach)(const struct mqshm_attach *how, struct mqshm_mapping **out, struct mqshm_writer *writer,
 		      struct mqshm_reader *reader);
-	int (*detach)(struct mqshm_mapping *mapping);
+	int (*detach)(struct mqshm_mapping *mapping, uint32_t how);
 
 	/* Sleep while *word is value, at most ns; any reason to wake up is 0, -EINTR a signal handler. */
 	int (*sleep)(struct mqshm_mapping *mapping, uint32_t *word, uint32_t value, uint64_t ns);

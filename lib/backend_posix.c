@@ -161,7 +161,7 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 	return 0;
 }
 
-static int detach(struct mqshm_mapping *m)
+static int detach(struct mqshm_mapping *m, uint32_t how)
 {
 	struct posix_mapping *p = posix(m);
 
@@ -175,7 +175,7 @@ static int detach(struct mqshm_mapping *m)
 	}
 	posix_unregister(p);
 	if (READ_ONCE(m->ring.participants[m->participant].state) == m->state)
-		posix_end_role(p, m->participant, MQSHM_EPOCH_CLOSED);
+		posix_end_role(p, m->participant, how);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
 	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS / 5)) {
 		if (!(m->ring.flags & MQSHM_PERSISTENT) && !posix_anybody(p, m->participant))

@@ -63,7 +63,7 @@ static int stream_end(const struct mqshm_consumer *c)
 		return 0;
 	if (state == MQSHM_EPOCH_CLOSED)
 		return mqshm_error(-ESHUTDOWN, "end of stream: the producer of queue '%s' has closed", c->mapping->name);
-	return mqshm_error(-EOWNERDEAD, "the producer of queue '%s' died without closing", c->mapping->name);
+	return mqshm_error(-EOWNERDEAD, "the producer of queue '%s' died without closing, or failed", c->mapping->name);
 }
 
 static void wait_init(struct mqshm_wait *w, struct mqshm_consumer *c, int timeout_ms)
@@ -431,7 +431,7 @@ int mqshm_consumer_close(struct mqshm_consumer *c)
 
 	if (!c)
 		return 0;
-	rc = c->mapping->backend->detach(c->mapping);
+	rc = c->mapping->backend->detach(c->mapping, MQSHM_EPOCH_CLOSED);
 	free(c);
 	return rc;
 }

@@ -513,7 +513,7 @@ int mqshm_producer_info(const struct mqshm_producer *p, struct mqshm_queue_info 
 	return rc;
 }
 
-int mqshm_producer_close(struct mqshm_producer *p)
+static int leave(struct mqshm_producer *p, uint32_t how)
 {
 	KEEP_ERRNO;
 	int rc;
@@ -524,7 +524,17 @@ int mqshm_producer_close(struct mqshm_producer *p)
 		mqshm_producer_abort(p);
 	if (*p->owner && p->blocked_on && READ_ONCE(*p->state_word) == p->state)
 		unblock(p);
-	rc = p->mapping->backend->detach(p->mapping);
+	rc = p->mapping->backend->detach(p->mapping, how);
 	free(p);
 	return rc;
+}
+
+int mqshm_producer_close(struct mqshm_producer *p)
+{
+	return leave(p, MQSHM_EPOCH_CLOSED);
+}
+
+int mqshm_producer_fail(struct mqshm_producer *p)
+{
+	return leave(p, MQSHM_EPOCH_CRASHED);
 }
