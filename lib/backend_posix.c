@@ -26,8 +26,39 @@ static int create(const char *name, const struct mqshm_queue_options *options)
 	return created ? 0 : 1;
 }
 
-/* Life-cycle byte held: lock a slot of our role that nobody lives in. Index, or -EBUSY. */
-static int take_slot(struct posix_mapping *p, enum mqshm_role role)
+/*
+ * Life-cycle byte held: make slot i ours, unless somebody lives there: lock the next owner's byte and say JOINING. A
+ * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0 or -errno.
+ */
+static int take_slot(struct posix_mapping *p, uint32_t i)
+{
+	struct mqshm_participant *participant = &p->base.ring.participants[i];
+	uint32_t word, generation;
+	int rc;
+
+	posix_reap(p, i);
+	rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	if (rc <= 0)
+		return rc;
+	word = smp_load_acquire(&participant->state);
+	if (!posix_has_role(&p->base.ring, i) &&
+	    (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_FREE || !posix_alive(p->lock_fd, participant, i, p->pid_namespace))) {
+		generation = (MQSHM_SLOT_GENERATION(word) + 1) & 0xffffff;
+		rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_OWNER(i, generation));
+		if (rc > 0) {
+			/* The byte before the state, and no verdict from the former owner's pid: we are not dead. */
+			WRITE_ONCE(participant->pid_namespace, 0);
+			smp_store_release(&participant->state, generation << 8 | MQSHM_SLOT_JOINING);
+		}
+	} else {
+		rc = 0;
+	}
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	return rc;
+}
+
+/* Life-cycle byte held: find a slot for our role. Index, or -EBUSY. */
+static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
@@ -35,13 +66,13 @@ static int take_slot(struct posix_mapping *p, enum mqshm_role role)
 	char who[64];
 
 	for (uint32_t i = first; i < first + count; i++) {
-		uint32_t state = MQSHM_SLOT_STATE(smp_load_acquire(&r->participants[i].state));
+		uint32_t word = smp_load_acquire(&r->participants[i].state);
 		int rc;
 
-		if (state == MQSHM_SLOT_LIVE && posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
+		if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE &&
+		    posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			continue;
-		posix_reap(p, i, true);
-		rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_SLOT(i));
+		rc = take_slot(p, i);
 		if (rc > 0)
 			return (int)i;
 		if (rc < 0)
@@ -56,14 +87,10 @@ static int take_slot(struct posix_mapping *p, enum mqshm_role role)
 
 static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant, uint32_t flags)
 {
-	uint32_t generation = MQSHM_SLOT_GENERATION(READ_ONCE(participant->state)) + 1;
 	struct timespec now;
 	FILE *f;
 
-	/* JOINING before the rest: a checker that sees a half-filled entry sees the byte locked too. */
-	smp_store_release(&participant->state, generation << 8 | MQSHM_SLOT_JOINING);
 	clock_gettime(CLOCK_REALTIME, &now);
-	WRITE_ONCE(participant->pid_namespace, 0); /* no verdict from pids while they change */
 	WRITE_ONCE(participant->flags, flags & MQSHM_LOSSY ? MQSHM_ROLE_LOSSY : 0);
 	WRITE_ONCE(participant->pid, (uint32_t)getpid());
 	WRITE_ONCE(participant->pid_start, p->pid_namespace ? posix_start_time((uint32_t)getpid()) : 0);
@@ -80,7 +107,7 @@ static void fill_participant(struct posix_mapping *p, struct mqshm_participant *
 	smp_store_release(&participant->pid_namespace, p->pid_namespace);
 }
 
-/* The byte of our slot is locked and the life cycle is ours. */
+/* The slot is ours and JOINING, the life cycle is ours. */
 static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct mqshm_writer *writer,
 		 struct mqshm_reader *reader)
 {
@@ -114,7 +141,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 		__atomic_fetch_add(&r->info->producers_ever, 1, __ATOMIC_RELAXED);
 	}
 	if (rc) {
-		posix_end_role(p, p->base.participant, MQSHM_EPOCH_CRASHED);
+		posix_end_role(p, p->base.participant, MQSHM_SLOT_FREE, MQSHM_EPOCH_CRASHED);
 		return mqshm_error(rc, "queue '%s' is damaged: its positions make no sense", how->name);
 	}
 	posix_wake_all(p);
@@ -140,7 +167,7 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 	if (rc)
 		return rc;
 	p->base.role = how->role;
-	rc = take_slot(p, how->role);
+	rc = find_slot(p, how->role);
 	if (rc >= 0) {
 		p->base.participant = (uint32_t)rc;
 		rc = posix_register(p);
@@ -175,7 +202,7 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 	}
 	posix_unregister(p);
 	if (READ_ONCE(m->ring.participants[m->participant].state) == m->state)
-		posix_end_role(p, m->participant, how);
+		posix_end_role(p, m->participant, MQSHM_SLOT_FREE, how);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
 	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS / 5)) {
 		if (!(m->ring.flags & MQSHM_PERSISTENT) && !posix_anybody(p, m->participant))
@@ -213,27 +240,22 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 {
 	struct posix_mapping *p = posix(m);
 	struct mqshm_participant *participant = &m->ring.participants[i];
-	uint32_t state = MQSHM_SLOT_STATE(smp_load_acquire(&participant->state));
+	uint32_t word = smp_load_acquire(&participant->state), state = MQSHM_SLOT_STATE(word);
 
 	if (i == m->participant)
 		return 1; /* our own lock does not show */
 	/* The lock tells, for 0.5 us; reading /proc costs 30 times that and is only needed for the rare orphan that keeps
 	 * a dead parent's lock: every eighth look. */
-	if ((state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i) &&
+	if ((state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
 	    (++p->looks % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
 		return 1;
-	posix_reap(p, i, false);
+	posix_reap(p, i);
 	return 0;
 }
 
 static void evict(struct mqshm_mapping *m, uint32_t i)
 {
-	struct posix_mapping *p = posix(m);
-
-	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_LIFECYCLE) <= 0)
-		return; /* next time */
-	posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
-	posix_lifecycle_unlock(p);
+	posix_evict(posix(m), i);
 }
 
 static int check_self(struct mqshm_mapping *m)
@@ -255,8 +277,7 @@ static int check_self(struct mqshm_mapping *m)
 		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
 		__atomic_store_n(&m->ring.info->dead, 1, __ATOMIC_RELEASE);
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
-			if (posix_has_role(&m->ring, i))
-				posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
+			posix_evict(p, i);
 		posix_wake_all(p);
 	}
 	if (READ_ONCE(m->ring.info->dead))
@@ -269,8 +290,7 @@ static int check_self(struct mqshm_mapping *m)
 static void evict_all(struct posix_mapping *p)
 {
 	for (uint32_t i = 0; i < p->base.ring.max_producers + p->base.ring.max_consumers; i++)
-		if (posix_has_role(&p->base.ring, i))
-			posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
+		posix_evict(p, i);
 }
 
 static int remove_broken(const char *name)
@@ -366,7 +386,7 @@ static int gc_one(const char *name, void (*report)(const char *name, const char 
 		    posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			continue;
 		mqshm_who(&r->participants[i], who, sizeof who);
-		if (!posix_reap(p, i, true) || !report)
+		if (!posix_reap(p, i) || !report)
 			continue;
 		snprintf(what, sizeof what, "ended %s %u of %s", producer ? "producer" : "consumer",
 			 producer ? i : i - r->max_producers, who);
@@ -381,11 +401,8 @@ static int gc(const char *name, void (*report)(const char *name, const char *wha
 	char(*names)[MQSHM_NAME_MAX + 1];
 	int count, removed = 0;
 
-	if (name) {
-		int rc = exists(name);
-
-		return rc ? rc : gc_one(name, report, arg);
-	}
+	if (name)
+		return exists(name) == -ENOENT ? -ENOENT : gc_one(name, report, arg);
 	count = posix_names(&names);
 	for (int i = 0; i < count; i++)
 		removed += gc_one(names[i], report, arg);

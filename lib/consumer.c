@@ -10,6 +10,11 @@
 #include "error.h"
 #include "wait.h"
 
+/* Letting messages gather, see gather(). */
+#define GATHER_RATE_NS 250  /* only of a stream that is faster than a message in this time */
+#define GATHER_LEAST_NS 250
+#define GATHER_MOST_NS 4000
+
 #define ACCESS_EVERY 32 /* messages between two readings of the clock for last_access_ns */
 
 struct mqshm_consumer {
@@ -21,6 +26,8 @@ struct mqshm_consumer {
 	size_t peeked; /* how many release may still move past ... */
 	struct mqshm_found peek_end; /* ... and where it gets then */
 	struct mqshm_patience patience;
+	uint64_t empty_ns, empty_sequence; /* when and where the ring was last found empty */
+	uint64_t gather_ns;
 };
 
 static int child(void)
@@ -89,6 +96,28 @@ static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *
 			   (unsigned long long)c->reader.sequence);
 }
 
+/*
+ * The ring is empty. When the stream is fast, let some messages gather before looking again: each look takes the line
+ * of tail away from the producer. Not when they come singly (a round trip), nor when we were told how long to spin.
+ */
+static bool gather(struct mqshm_consumer *c)
+{
+	uint64_t now = mqshm_now_ns(), count = c->reader.sequence - c->empty_sequence;
+
+	if (count < 2 || now - c->empty_ns > count * GATHER_RATE_NS)
+		c->gather_ns = 0;
+	else if (count > c->reader.ring->node_count / 4)
+		c->gather_ns /= 2; /* the producer shall not find the ring full meanwhile */
+	else
+		c->gather_ns = c->gather_ns < GATHER_LEAST_NS ? GATHER_LEAST_NS
+			       : c->gather_ns < GATHER_MOST_NS ? 2 * c->gather_ns : c->gather_ns;
+	c->empty_sequence = c->reader.sequence;
+	c->empty_ns = now;
+	while (mqshm_now_ns() - now < c->gather_ns)
+		cpu_relax();
+	return c->gather_ns;
+}
+
 /* Nothing there: 0 try again, else why not. */
 static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, int timeout_ms)
 {
@@ -99,6 +128,8 @@ static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, str
 	if (!w->mapping) {
 		wait_init(w, c, timeout_ms);
 		touch(c);
+		if (timeout_ms && c->patience.adapt && c->patience.spin_most_ns && gather(c))
+			return 0;
 	}
 	w->seen = c->reader.tail;
 	return mqshm_wait(w);
@@ -339,12 +370,12 @@ int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
 		offset = at.next_offset;
 		sequence++;
 	}
-	if (unlikely(rd->lossy) && reader_validate(rd) == -EAGAIN) {
+	rc = settle(c, rc);
+	if (unlikely(rc == -ERESTART)) {
 		c->peeked = 0;
 		return mqshm_error(-ESTALE, "the producer of queue '%s' has overtaken this lossy read",
 				   c->mapping->name);
 	}
-	rc = settle(c, rc);
 	if (likely(!rc)) {
 		size_t left = c->peeked - count;
 

@@ -3,15 +3,15 @@
  * Shared by the files of the posix backend.
  *
  * A queue NAME is the object /dev/shm/mqshm.NAME and nothing else. Who owns what is told by open-file-description
- * locks on bytes far beyond its end: one byte for the life cycle, one for each participant's slot. Each handle has a
- * descriptor of its own for them, which is never mapped (a mapping keeps the description, and so the locks, alive
- * after close) and never duplicated.
+ * locks on bytes far beyond its end: one for the life cycle, and for each participant's slot one for its owner (another
+ * one each time the slot is given away, so that what a child inherited from a dead owner is in nobody's way) and one
+ * for repairs. Each handle has a descriptor of its own for them, which is never mapped (a mapping keeps the
+ * description, and so the locks, alive after close) and never duplicated.
  *
  * Who may change what:
  *   - attach, detach's last part, remove and gc hold the life-cycle byte.
- *   - A slot's bit and state belong to the holder of the slot's byte. The exception is a dead owner whose byte is kept
- *     by a descriptor that a child inherited: then the holder of the life-cycle byte acts. A slot is given to a new
- *     owner only by one who holds both, so neither can hit a new owner.
+ *   - A slot's state and bit belong to its owner while that lives; after that, and to evict, to the holder of the
+ *     slot's repair byte. A slot is given to a new owner under that byte too, so a slow repair never hits a new owner.
  */
 #ifndef MQSHM_POSIX_H
 #define MQSHM_POSIX_H
@@ -71,17 +71,19 @@ void posix_lifecycle_unlock(struct posix_mapping *p);
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace);
 uint64_t posix_pid_namespace(void);
 uint64_t posix_start_time(uint32_t pid);
-/* Does somebody hold participant i's byte? */
-bool posix_is_locked(int fd, uint32_t i);
-/* Is participant i alive, as seen with a descriptor of the object? */
+/* Does somebody hold the byte of the owner that the state word of slot i tells of? */
+bool posix_is_locked(int fd, uint32_t i, uint32_t word);
+/* The same, and does its process run? */
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace);
 /* Is there a role in slot i, or what is left of one after a crash in posix_end_role()? */
 bool posix_has_role(struct mqshm_ring *r, uint32_t i);
-/* End the role of a dead participant. lifecycle: the caller holds the life-cycle byte. True if it was ended. */
-bool posix_reap(struct posix_mapping *p, uint32_t i, bool lifecycle);
-/* End a role, as one who may (see above), and wake all. how: MQSHM_EPOCH_CLOSED or _CRASHED, for producers. Can be
- * repeated after a crash at any point in it. True: it was us who ended it. */
-bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t how);
+/* End the role of participant i if it is dead. True: it was, and we did. */
+bool posix_reap(struct posix_mapping *p, uint32_t i);
+/* End the role of a live participant; nothing happens while another repairs its slot. */
+void posix_evict(struct posix_mapping *p, uint32_t i);
+/* End a role, as one who may (see above), and wake all. state: MQSHM_SLOT_FREE or _ENDED; how: MQSHM_EPOCH_CLOSED or
+ * _CRASHED, for producers. Can be repeated after a crash at any point in it. True: it was us who ended it. */
+bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how);
 /* Does anybody but participant `self` live here? Reaps on the way. Life-cycle byte held. */
 bool posix_anybody(struct posix_mapping *p, uint32_t self);
 void posix_wake_all(struct posix_mapping *p);

@@ -37,9 +37,9 @@ void posix_unlock(int fd, int64_t byte)
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-bool posix_is_locked(int fd, uint32_t i)
+bool posix_is_locked(int fd, uint32_t i, uint32_t word)
 {
-	struct flock lock = lock_of(MQSHM_LOCK_SLOT(i), F_WRLCK);
+	struct flock lock = lock_of(MQSHM_LOCK_OWNER(i, MQSHM_SLOT_GENERATION(word)), F_WRLCK);
 
 	return fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
@@ -119,13 +119,13 @@ uint64_t posix_pid_namespace(void)
 
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace)
 {
+	uint64_t theirs = smp_load_acquire(&participant->pid_namespace); /* stored last, 0 while the rest changes */
 	uint64_t threads, start, wanted = READ_ONCE(participant->pid_start);
 	uint32_t pid = READ_ONCE(participant->pid);
 	char state;
 	int rc;
 
-	if (!pid_namespace || READ_ONCE(participant->pid_namespace) != pid_namespace || !wanted || !pid ||
-	    pid > INT32_MAX)
+	if (!pid_namespace || theirs != pid_namespace || !wanted || !pid || pid > INT32_MAX)
 		return -1;
 	rc = read_stat(pid, &state, &threads, &start);
 	if (rc)
@@ -138,7 +138,8 @@ int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid
 
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
 {
-	return posix_is_locked(fd, i) && posix_process_runs(participant, pid_namespace) != 0;
+	return posix_is_locked(fd, i, smp_load_acquire(&participant->state)) &&
+	       posix_process_runs(participant, pid_namespace) != 0;
 }
 
 void posix_wake_all(struct posix_mapping *p)
@@ -159,7 +160,7 @@ static bool holds_back(struct mqshm_ring *r, uint32_t i)
 	return i >= r->max_producers && (smp_load_acquire(&r->info->reliable[slot / 64]) >> slot % 64 & 1);
 }
 
-bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t how)
+bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	struct mqshm_participant *participant = &r->participants[i];
@@ -167,8 +168,8 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t how)
 	bool ended = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING;
 
 	/* The state first: a reader that reads on must find it changed before what it reads is overwritten. */
-	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | MQSHM_SLOT_ENDED,
-						     false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
+	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | state, false,
+						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
 	if (i < r->max_producers) {
 		mqshm_settle_producers(r, how);
 	} else {
@@ -195,25 +196,26 @@ bool posix_has_role(struct mqshm_ring *r, uint32_t i)
 	return state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING || holds_back(r, i);
 }
 
-bool posix_reap(struct posix_mapping *p, uint32_t i, bool lifecycle)
+bool posix_reap(struct posix_mapping *p, uint32_t i)
 {
-	struct mqshm_participant *participant = &p->base.ring.participants[i];
 	bool ended = false;
 
-	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_SLOT(i)) > 0) { /* nobody has it, and nobody gets the slot */
-		if (posix_has_role(&p->base.ring, i))
-			ended = posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
-		posix_unlock(p->lock_fd, MQSHM_LOCK_SLOT(i));
-		return ended;
-	}
-	/* The byte is kept by a child of the dead owner, or there is a new owner. */
-	if (!lifecycle && posix_try_lock(p->lock_fd, MQSHM_LOCK_LIFECYCLE) <= 0)
-		return false; /* next time */
-	if (posix_has_role(&p->base.ring, i) && posix_process_runs(participant, p->pid_namespace) == 0)
-		ended = posix_end_role(p, i, MQSHM_EPOCH_CRASHED);
-	if (!lifecycle)
-		posix_lifecycle_unlock(p);
+	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+		return false; /* somebody is at it */
+	if (posix_has_role(&p->base.ring, i) &&
+	    !posix_alive(p->lock_fd, &p->base.ring.participants[i], i, p->pid_namespace))
+		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED);
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 	return ended;
+}
+
+void posix_evict(struct posix_mapping *p, uint32_t i)
+{
+	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+		return;
+	if (posix_has_role(&p->base.ring, i))
+		posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED);
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 }
 
 bool posix_anybody(struct posix_mapping *p, uint32_t self)
@@ -227,7 +229,7 @@ bool posix_anybody(struct posix_mapping *p, uint32_t self)
 		if (posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			anybody = true;
 		else
-			posix_reap(p, i, true);
+			posix_reap(p, i);
 	}
 	return anybody;
 }

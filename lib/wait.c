@@ -8,6 +8,8 @@
 #define SPIN_DEFAULT_US 20 /* about what a sleep and a wake-up cost: spinning longer than that can't pay */
 #define SPIN_LEAST 16	   /* useless spins shrink to 1/16 of the most, so that a change for the better is noticed */
 #define TIGHT_NS 2000	   /* spin without pauses that long: a pause is as long as a message takes */
+#define YIELDS 4	   /* of one wait, that brought nothing */
+#define YIELDED_NS 1000	   /* sched_yield() takes longer when somebody else ran */
 #define LOOKS 64	   /* between two looks at the clock */
 
 enum { START, SPIN, ARM, SLEEP };
@@ -59,6 +61,16 @@ static int check(struct mqshm_wait *w, uint64_t now)
 	return w->check ? w->check(w->arg) : 0;
 }
 
+/* Let others run. True: somebody did, so there may be news. */
+static bool yield(struct mqshm_patience *patience)
+{
+	uint64_t before = mqshm_now_ns();
+
+	sched_yield();
+	patience->crowded = mqshm_now_ns() - before > YIELDED_NS;
+	return patience->crowded;
+}
+
 int mqshm_wait(struct mqshm_wait *w)
 {
 	KEEP_ERRNO;
@@ -82,6 +94,8 @@ int mqshm_wait(struct mqshm_wait *w)
 		w->phase = SPIN;
 		__attribute__((fallthrough));
 	case SPIN:
+		if (w->patience->crowded && w->yields++ < YIELDS && yield(w->patience))
+			return 0;
 		while (w->patience->spin_ns) {
 			now = mqshm_now_ns();
 			if (now - w->start_ns >= w->patience->spin_ns || now >= w->deadline_ns)
@@ -98,6 +112,8 @@ int mqshm_wait(struct mqshm_wait *w)
 			}
 		}
 		spun(w->patience, false);
+		if (w->patience->adapt && w->yields++ < YIELDS && yield(w->patience))
+			return 0;
 		__attribute__((fallthrough));
 	case ARM:
 		w->value = READ_ONCE(w->armed->word);

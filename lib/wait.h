@@ -22,6 +22,7 @@ struct mqshm_patience {
 	uint32_t spin_ns;	/* now */
 	uint32_t spin_most_ns;	/* 0: never spins */
 	bool adapt;
+	bool crowded;		/* others want this processor: let them run instead of spinning */
 	uint64_t next_check_ns; /* of the liveness of whom we wait for */
 };
 
@@ -40,7 +41,7 @@ struct mqshm_wait {
 	uint64_t first_nap_ns; /* sleeps double from here; 0: all are MQSHM_LIVENESS_NS */
 
 	/* private */
-	int phase;
+	int phase, yields;
 	uint64_t start_ns, deadline_ns, nap_ns;
 	uint32_t value, epoch;
 };

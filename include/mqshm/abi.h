@@ -29,10 +29,10 @@
 /* ---- participants: who holds a role (region info) ---- */
 
 /* Low byte of mqshm_participant.state; the rest is the generation, +1 at each attach. */
-#define MQSHM_SLOT_FREE 0
+#define MQSHM_SLOT_FREE 0    /* never used, or its owner has left by itself */
 #define MQSHM_SLOT_JOINING 1 /* attaching: its cursor holds the producer back, a take-over does not trust it yet */
 #define MQSHM_SLOT_LIVE 2
-#define MQSHM_SLOT_ENDED 3   /* left, died, or was evicted and may not know yet; free once nobody holds its lock */
+#define MQSHM_SLOT_ENDED 3   /* its owner died, or was evicted and may not know yet; free once that one lives no more */
 
 #define MQSHM_SLOT_STATE(word) ((word) & 0xff)
 #define MQSHM_SLOT_GENERATION(word) ((word) >> 8)
@@ -191,7 +191,9 @@ struct mqshm_node {
 /* ---- posix: bytes of the object that owners lock (F_OFD_SETLK), far beyond its end ---- */
 
 #define MQSHM_LOCK_LIFECYCLE 0x4000000000000000LL
-#define MQSHM_LOCK_SLOT(slot) (MQSHM_LOCK_LIFECYCLE + 1 + (slot)) /* producers' slots, then consumers' */
+/* i: index in the participants' table */
+#define MQSHM_LOCK_REPAIR(i) (MQSHM_LOCK_LIFECYCLE + 1 + (i)) /* who ends the role of a dead owner, or takes its slot */
+#define MQSHM_LOCK_OWNER(i, generation) (MQSHM_LOCK_LIFECYCLE + 512 * ((generation) + 1LL) + (i)) /* the owner itself */
 
 /* ---- held against tests/abi/layout.txt for 32 and 64 bit ---- */
 
