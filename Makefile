@@ -21,7 +21,7 @@ MAJOR   := $(firstword $(subst ., ,$(VERSION)))
 SO       = libmqshm.so.$(MAJOR)
 
 LIB_OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
-TOOL_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c))
+TOOL_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/bench/*.c))
 EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c tests/conformance/*.c tests/death/*.c tests/abi/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
@@ -100,6 +100,9 @@ uninstall:
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm
+
+bench: $(BUILD)/mqshm
+	$(BUILD)/mqshm bench $(ARGS)
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run

@@ -204,10 +204,9 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 	if (READ_ONCE(m->ring.participants[m->participant].state) == m->state)
 		posix_end_role(p, m->participant, MQSHM_SLOT_FREE, how);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
-	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS / 5)) {
-		if (!(m->ring.flags & MQSHM_PERSISTENT) && !posix_anybody(p, m->participant))
-			posix_unlink(p);
-	}
+	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS) && !(m->ring.flags & MQSHM_PERSISTENT) &&
+	    !posix_anybody(p, m->participant))
+		posix_unlink(p);
 	posix_close(p);
 	return 0;
 }
@@ -298,7 +297,7 @@ static int remove_broken(const char *name)
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 
 	posix_path(path, name);
-	return unlink(path) ? mqshm_error(-errno, "%s can't be removed: %s", path, strerror(errno)) : 0;
+	return unlink(path) ? mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno)) : 0;
 }
 
 static int exists(const char *name)

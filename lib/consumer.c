@@ -121,8 +121,11 @@ static bool gather(struct mqshm_consumer *c)
 /* Nothing there: 0 try again, else why not. */
 static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, int timeout_ms)
 {
-	int rc = stream_end(c);
+	int rc;
 
+	if (unlikely(READ_ONCE(*c->reader.state_word) != c->reader.state))
+		return damaged(c, -ESTALE); /* removed by force: no end of stream */
+	rc = stream_end(c);
 	if (rc && smp_load_acquire(&c->reader.ring->producer->tail) == c->reader.position)
 		return READ_ONCE(c->reader.ring->info->dead) ? damaged(c, -ESTALE) : rc;
 	if (!w->mapping) {
@@ -324,7 +327,7 @@ static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *mess
 		rc = wait_for_data(c, &w, timeout_ms);
 		if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ESHUTDOWN || rc == -EOWNERDEAD)
 			last = rc;
-		else if (rc)
+		else if (rc < 0)
 			return rc;
 	}
 }

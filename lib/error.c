@@ -8,14 +8,13 @@
 
 static __thread char sentence[256];
 
-int mqshm_error(int rc, const char *format, ...)
+void mqshm_say(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(sentence, sizeof sentence, format, args);
 	va_end(args);
-	return rc;
 }
 
 const char *mqshm_last_error(void)

@@ -48,7 +48,7 @@ int posix_open_object(const char *name, int flags, struct stat *st)
 	posix_path(path, name);
 	fd = above_standard(open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd < 0) {
-		int rc = -errno;
+		int rc = mqshm_errno();
 
 		if (rc == -ENOENT)
 			return mqshm_error(rc, "there is no queue '%s'", name);
@@ -108,7 +108,7 @@ static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
 	p->length = (size_t)bytes;
 	p->address = mmap(NULL, p->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p->address == MAP_FAILED) {
-		int rc = -errno;
+		int rc = mqshm_errno();
 
 		p->address = NULL;
 		return mqshm_error(rc, "queue '%s' can't be mapped (%" PRIu64 " bytes): %s", p->base.name, bytes,
@@ -116,7 +116,7 @@ static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
 	}
 	madvise(p->address, p->length, MADV_DONTFORK);
 	if (flags & MQSHM_MLOCK && mlock(p->address, p->length)) {
-		int rc = -errno;
+		int rc = mqshm_errno();
 
 		return mqshm_error(rc, "queue '%s' can't be locked in memory: %s (RLIMIT_MEMLOCK)", p->base.name,
 				   strerror(-rc));
@@ -124,12 +124,12 @@ static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
 	if (flags & MQSHM_PREFAULT)
 		madvise(p->address, p->length, MADV_POPULATE_WRITE); /* only a hint: older kernels fault as they go */
 	if (fstat(fd, &st))
-		return -errno;
+		return mqshm_errno();
 	p->device = st.st_dev;
 	p->inode = st.st_ino;
 	p->lock_fd = reopen(fd);
 	if (p->lock_fd < 0)
-		return mqshm_error(-errno, "queue '%s': no lock descriptor: %s (is /proc mounted?)", p->base.name,
+		return mqshm_error(mqshm_errno(), "queue '%s': no lock descriptor: %s (is /proc mounted?)", p->base.name,
 				   strerror(errno));
 	return 0;
 }
@@ -181,14 +181,14 @@ static int create_new(const char *name, const struct mqshm_queue_options *option
 		return rc;
 	fd = open(POSIX_DIR, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return mqshm_error(-errno, "queue '%s' can't be created in " POSIX_DIR ": %s", name, strerror(errno));
+		return mqshm_error(mqshm_errno(), "queue '%s' can't be created in " POSIX_DIR ": %s", name, strerror(errno));
 	p = new_mapping(name);
 	rc = p ? map(p, fd, plan.total_bytes, 0) : -ENOMEM; /* first: address space is cheaper to find short */
 	if (!rc)
 		rc = posix_reserve(fd, name, plan.total_bytes);
 	if (!rc) {
 		if (flags & MQSHM_MLOCK && mlock(p->address, p->length))
-			rc = mqshm_error(-errno, "queue '%s' can't be locked in memory: %s (RLIMIT_MEMLOCK)", name,
+			rc = mqshm_error(mqshm_errno(), "queue '%s' can't be locked in memory: %s (RLIMIT_MEMLOCK)", name,
 					 strerror(errno));
 		if (flags & MQSHM_PREFAULT)
 			madvise(p->address, p->length, MADV_POPULATE_WRITE);
@@ -200,13 +200,13 @@ static int create_new(const char *name, const struct mqshm_queue_options *option
 		rc = posix_lifecycle_lock(p, 0);
 	}
 	if (!rc && fchmod(fd, options->mode ? options->mode : 0600))
-		rc = mqshm_error(-errno, "queue '%s': mode %o: %s", name, options->mode, strerror(errno));
+		rc = mqshm_error(mqshm_errno(), "queue '%s': mode %o: %s", name, options->mode, strerror(errno));
 	if (!rc) {
 		posix_path(path, name);
 		snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
 		if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW))
 			rc = errno == EEXIST ? -EEXIST
-					     : mqshm_error(-errno, "queue '%s' can't be created: %s", name,
+					     : mqshm_error(mqshm_errno(), "queue '%s' can't be created: %s", name,
 							   strerror(errno));
 	}
 	close(fd);
@@ -233,7 +233,7 @@ int posix_unlink(struct posix_mapping *p)
 	__atomic_store_n(&p->base.ring.info->dead, 1, __ATOMIC_RELEASE);
 	posix_path(path, p->base.name);
 	if (name_is_ours(p) && unlink(path) && errno != ENOENT)
-		return mqshm_error(-errno, "queue '%s' is dead, but only its owner can remove it: %s", p->base.name,
+		return mqshm_error(mqshm_errno(), "queue '%s' is dead, but only its owner can remove it: %s", p->base.name,
 				   strerror(errno));
 	return 0;
 }
@@ -324,7 +324,7 @@ int posix_wait_for_name(const char *name, uint64_t deadline)
 			nap = deadline - now;
 		ts = (struct timespec){ (time_t)(nap / 1000000000u), (long)(nap % 1000000000u) };
 		if (ppoll(&poll_fd, 1, &ts, NULL) < 0) {
-			rc = mqshm_error(-errno, "waiting for queue '%s': %s", name, strerror(errno));
+			rc = mqshm_error(mqshm_errno(), "waiting for queue '%s': %s", name, strerror(errno));
 			break;
 		}
 		while (fd >= 0 && read(fd, events, sizeof events) > 0)

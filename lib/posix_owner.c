@@ -27,7 +27,7 @@ int posix_try_lock(int fd, int64_t byte)
 
 	if (!fcntl(fd, F_OFD_SETLK, &lock))
 		return 1;
-	return errno == EAGAIN || errno == EACCES ? 0 : -errno;
+	return errno == EAGAIN || errno == EACCES ? 0 : mqshm_errno();
 }
 
 void posix_unlock(int fd, int64_t byte)
@@ -80,7 +80,7 @@ static int read_stat(uint32_t pid, char *state, uint64_t *threads, uint64_t *sta
 	snprintf(path, sizeof path, "/proc/%u/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return mqshm_errno();
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
 	if (n <= 0)
@@ -96,7 +96,7 @@ static int read_stat(uint32_t pid, char *state, uint64_t *threads, uint64_t *sta
 
 uint64_t posix_start_time(uint32_t pid)
 {
-	uint64_t threads, start;
+	uint64_t threads = 0, start = 0;
 	char state;
 
 	return read_stat(pid, &state, &threads, &start) ? 0 : start;
@@ -120,7 +120,7 @@ uint64_t posix_pid_namespace(void)
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace)
 {
 	uint64_t theirs = smp_load_acquire(&participant->pid_namespace); /* stored last, 0 while the rest changes */
-	uint64_t threads, start, wanted = READ_ONCE(participant->pid_start);
+	uint64_t threads = 0, start = 0, wanted = READ_ONCE(participant->pid_start);
 	uint32_t pid = READ_ONCE(participant->pid);
 	char state;
 	int rc;

@@ -186,7 +186,7 @@ int posix_names(char (**names)[MQSHM_NAME_MAX + 1])
 
 	*names = NULL;
 	if (!directory)
-		return mqshm_error(-errno, POSIX_DIR ": %s", strerror(errno));
+		return mqshm_error(mqshm_errno(), POSIX_DIR ": %s", strerror(errno));
 	while ((entry = readdir(directory))) {
 		const char *name = entry->d_name + strlen(POSIX_PREFIX);
 
@@ -205,7 +205,8 @@ int posix_names(char (**names)[MQSHM_NAME_MAX + 1])
 		strcpy((*names)[count++], name);
 	}
 	closedir(directory);
-	qsort(*names, (size_t)count, sizeof **names, by_name);
+	if (count)
+		qsort(*names, (size_t)count, sizeof **names, by_name);
 	return count;
 }
 

@@ -121,7 +121,7 @@ static int open_queue(struct push *push, struct wish *wish)
 	}
 	if (!result)
 		result = mqshm_producer_info(push->producer, &info);
-	if (result < 0)
+	if (result)
 		return library_error();
 	push->block = info.block_size;
 	push->shared = info.flags & MQSHM_SHARED;

@@ -13,7 +13,9 @@
 #if defined(__i386__) && defined(__clang__)
 #error "clang reads 8-byte atomics on i386 by a library call or a locked write: build 32-bit programs with gcc"
 #endif
-_Static_assert(__atomic_always_lock_free(8, (void *)0) || sizeof(void *) == 4, "8-byte atomics must be inline");
+#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_8
+#error "8-byte atomics of this target are library calls (for i386: build for i586 or later)"
+#endif
 
 #if defined(__SANITIZE_THREAD__)
 #define MQSHM_TSAN 1
@@ -62,11 +64,20 @@ static inline void cpu_relax(void)
 }
 
 /*
- * Copy bytes that a producer may be overwriting. The result means nothing until the reader has validated that it was
- * not overtaken (MO-6). The only place where a race on data is meant, so ThreadSanitizer is told here and only here.
+ * Read what a producer may be overwriting: the header and the bytes of a message. The result means nothing until the
+ * reader has validated that it was not overtaken (MO-6). The only places where a race on data is meant, so
+ * ThreadSanitizer is told here and only here.
  */
 #ifdef MQSHM_TSAN
-__attribute__((no_sanitize("thread"), noinline)) static void racy_copy(void *to, const void *from, size_t bytes)
+#define RACY __attribute__((no_sanitize("thread"), noinline, unused)) static
+RACY uint64_t racy_load(const void *from)
+{
+	uint64_t value = *(const uint64_t *)from;
+
+	__asm__ __volatile__("" : "+r"(value));
+	return value;
+}
+RACY void racy_copy(void *to, const void *from, size_t bytes)
 {
 	const char *s = from;
 	char *d = to;
@@ -76,7 +87,9 @@ __attribute__((no_sanitize("thread"), noinline)) static void racy_copy(void *to,
 		__asm__ __volatile__("" ::: "memory"); /* not turned into a memcpy, which would be watched */
 	}
 }
+#undef RACY
 #else
+#define racy_load(p) READ_ONCE(*(p))
 static inline void racy_copy(void *to, const void *from, size_t bytes)
 {
 	memcpy(to, from, bytes);

@@ -81,14 +81,14 @@ static inline int ring_find(const struct mqshm_ring *r, uint64_t position, uint6
 	struct mqshm_node *node = (struct mqshm_node *)(r->nodes + offset);
 
 	if (likely(rest >= r->header))
-		word = READ_ONCE(node->word);
+		word = racy_load(&node->word);
 	if (unlikely(word >> 32 == MQSHM_NODE_PADDING)) {
 		if (unlikely(tail - position <= rest || offset == 0))
 			return -EBADMSG; /* a message follows a padding, and a padding a message */
 		position += rest;
 		offset = 0;
 		node = (struct mqshm_node *)r->nodes;
-		word = READ_ONCE(node->word);
+		word = racy_load(&node->word);
 	}
 	size = word & 0xffffffff;
 	bytes = ring_node_bytes(r, size);
@@ -97,8 +97,8 @@ static inline int ring_find(const struct mqshm_ring *r, uint64_t position, uint6
 		return -EBADMSG;
 	f->payload = (unsigned char *)node + r->header;
 	f->size = (uint32_t)size;
-	f->sequence = READ_ONCE(node->sequence);
-	f->timestamp_ns = READ_ONCE(node->timestamp_ns);
+	f->sequence = racy_load(&node->sequence);
+	f->timestamp_ns = racy_load(&node->timestamp_ns);
 	f->next = position + bytes;
 	f->next_offset = offset + bytes == r->ring_bytes ? 0 : offset + bytes;
 	return 0;

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls every public function, most of them also so that they fail. For valgrind and the sanitizers. all_api QUEUE */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mqshm.h"
+
+static int failures;
+
+#define WANT(expression, value)                                                                        \
+	do {                                                                                           \
+		long long got_ = (long long)(expression);                                              \
+		if (got_ != (long long)(value)) {                                                      \
+			printf("# line %d: %s is %lld, not %s (%s)\n", __LINE__, #expression, got_,    \
+			       #value, mqshm_last_error());                                            \
+			failures++;                                                                    \
+		}                                                                                      \
+	} while (0)
+
+static int count_queue(const struct mqshm_stat *stat, void *arg)
+{
+	const char **wanted = arg;
+
+	if (!strcmp(stat->name, *wanted))
+		*wanted = "";
+	return 0;
+}
+
+static void report(const char *name, const char *what, void *arg)
+{
+	(void)name;
+	(void)what;
+	++*(int *)arg;
+}
+
+static void stream(const char *name, uint32_t flags)
+{
+	struct mqshm_queue_options queue = { .size = sizeof queue, .node_count = 8, .block_size = 100, .max_consumers = 4,
+					     .flags = flags, .metadata = "m", .metadata_size = 1 };
+	struct mqshm_producer_options producing = { .size = sizeof producing, .spin_us = MQSHM_SPIN_NEVER,
+						    .flags = MQSHM_PREFAULT };
+	struct mqshm_consumer_options lossy = { .size = sizeof lossy, .flags = MQSHM_LOSSY,
+						.start = MQSHM_FROM_BEGINNING };
+	struct mqshm_message m[8];
+	struct mqshm_queue_info info;
+	struct mqshm_producer *p, *second;
+	struct mqshm_consumer *c, *late;
+	struct mqshm_stat *stat;
+	struct iovec pieces[3] = { { "abc", 3 }, { "", 0 }, { "defg", 4 } };
+	const char *wanted = name;
+	char buffer[400];
+	void *place;
+	int reports = 0;
+
+	WANT(mqshm_queue_create(name, &queue), 0);
+	WANT(mqshm_queue_create(name, &queue), 1);
+	WANT(mqshm_producer_open(&p, name, NULL, &producing), 0);
+	WANT(mqshm_producer_open(&second, name, NULL, NULL), flags & MQSHM_SHARED ? 0 : -EBUSY);
+	WANT(mqshm_producer_close(second), 0);
+	WANT(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN);
+	WANT(mqshm_consumer_open(&c, name, NULL, NULL), 0);
+	WANT(mqshm_producer_wait_consumers(p, 1, MQSHM_EVER, 1000), 0);
+	WANT(mqshm_producer_info(p, &info), 0);
+	WANT(mqshm_consumer_info(c, &info), 0);
+	WANT(info.node_count, 8);
+	WANT(mqshm_consumer_id(c), 0);
+	WANT(mqshm_producer_set_timestamp(p, 7), flags & MQSHM_TIMESTAMP_OWN ? 0 : -EINVAL);
+	WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, 0), -EAGAIN);
+	WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, 1), -ETIMEDOUT);
+	for (int lap = 0; lap < 5; lap++) {
+		WANT(mqshm_producer_push(p, "hello", 5, -1), 0);
+		WANT(mqshm_producer_pushv(p, pieces, 3, -1), 0);
+		WANT(mqshm_producer_push_batch(p, pieces, 3, -1), 3);
+		WANT(mqshm_producer_reserve(p, 100, &place, -1), 0);
+		memset(place, 'x', 100);
+		WANT(mqshm_producer_push(p, "hello", 5, 0), -EDEADLK);
+		WANT(mqshm_producer_commit(p, 50), 0);
+		WANT(mqshm_producer_reserve(p, 100, &place, -1), 0);
+		WANT(mqshm_producer_abort(p), 0);
+		WANT(mqshm_consumer_lag(c), 6);
+		WANT(mqshm_consumer_pop(c, buffer, 2, m, 0), -EMSGSIZE);
+		WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, 0), 5);
+		WANT(mqshm_consumer_pop_batch(c, m, 2, 3, buffer, sizeof buffer, 0), 3);
+		WANT(mqshm_consumer_peek(c, m, 8, 0), 2);
+		WANT(mqshm_consumer_release(c, 1), 0);
+		WANT(mqshm_consumer_peek(c, m, 8, 0), 1);
+		WANT(m[0].size, 50);
+		WANT(mqshm_consumer_release(c, 1), 0);
+	}
+	WANT(mqshm_producer_wait_drained(p, 0), 0);
+	WANT(mqshm_producer_push(p, buffer, 101, 0), -EMSGSIZE);
+	for (int i = 0; i < 8; i++)
+		WANT(mqshm_producer_push(p, buffer, 100, 0), 0);
+	WANT(mqshm_producer_push(p, buffer, 100, 0), flags & MQSHM_OVERWRITE ? 0 : -EAGAIN);
+	WANT(mqshm_producer_push(p, buffer, 100, 1), flags & MQSHM_OVERWRITE ? 0 : -ETIMEDOUT);
+	WANT(mqshm_consumer_open(&late, name, &queue, &lossy), 0);
+	WANT(mqshm_consumer_missed(late) > 0, 1);
+	WANT(mqshm_consumer_pop(late, buffer, sizeof buffer, NULL, 0), 100);
+	WANT(mqshm_queue_stat(name, &stat), 0);
+	WANT(stat->consumer_count, 2);
+	mqshm_stat_free(stat);
+	WANT(mqshm_queue_list(count_queue, &wanted) >= 1, 1);
+	WANT(wanted[0], 0);
+	WANT(mqshm_queue_gc(name, report, &reports), 0);
+	WANT(mqshm_queue_remove(name, 0), -EBUSY);
+	WANT(mqshm_consumer_close(late), 0);
+	WANT(mqshm_producer_close(p), 0);
+	while (mqshm_consumer_pop(c, buffer, sizeof buffer, m, 0) >= 0)
+		;
+	WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, -1), -ESHUTDOWN);
+	WANT(mqshm_consumer_close(c), 0);
+	if (flags & MQSHM_PERSISTENT)
+		WANT(mqshm_queue_remove(name, 0), 0);
+	WANT(mqshm_consumer_open(&c, name, &queue, NULL), 0);
+	WANT(mqshm_producer_open(&p, name, NULL, NULL), 0);
+	WANT(mqshm_producer_fail(p), 0);
+	WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, -1), -EOWNERDEAD);
+	WANT(mqshm_consumer_close(c), 0);
+	if (flags & MQSHM_PERSISTENT)
+		WANT(mqshm_queue_remove(name, 0), 0);
+	WANT(mqshm_queue_stat(name, &stat), -ENOENT);
+	WANT(mqshm_queue_remove(name, 0), -ENOENT);
+	WANT(mqshm_consumer_open(&c, name, NULL, NULL), -ENOENT);
+	WANT(mqshm_consumer_open(&c, name, &queue, NULL), 0);
+	WANT(mqshm_queue_remove(name, MQSHM_FORCE), 0);
+	WANT(mqshm_consumer_pop(c, buffer, sizeof buffer, m, 10000), -ESTALE);
+	WANT(mqshm_consumer_close(c), 0);
+	WANT(mqshm_producer_open(&p, "no/name", NULL, NULL), -EINVAL);
+	WANT(strlen(mqshm_last_error()) > 0, 1);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2)
+		return 2;
+	errno = 4711;
+	stream(argv[1], 0);
+	stream(argv[1], MQSHM_SHARED | MQSHM_TIMESTAMP_OWN);
+	stream(argv[1], MQSHM_OVERWRITE | MQSHM_TIMESTAMP_OFF);
+	stream(argv[1], MQSHM_HOLD | MQSHM_PERSISTENT);
+	WANT(errno, 4711);
+	WANT(strcmp(mqshm_version(), MQSHM_VERSION), 0);
+	return failures != 0;
+}
