@@ -331,7 +331,8 @@ ssize_t mqshm_consumer_pop(struct mqshm_consumer *consumer, void *buffer, size_t
 /*
  * Take up to max messages at once, their payloads one after the other in buffer (each aligned to 8 bytes from its
  * start). Waits until min are there (1..max, at most node_count); when time runs out, the stream ends or buffer is
- * full, what there is is taken, at least one. Returns how many; errors as for pop, and only if there was none.
+ * full, what there is is taken, at least one. With min > 1 give a timeout: a producer that waits until all is read
+ * (mqshm_producer_wait_drained()) and a consumer that waits for more wait for each other. Returns how many; errors as for pop, and only if there was none.
  */
 int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t min, size_t max,
 			     void *buffer, size_t capacity, int timeout_ms);

@@ -170,12 +170,7 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 	rc = find_slot(p, how->role);
 	if (rc >= 0) {
 		p->base.participant = (uint32_t)rc;
-		rc = posix_register(p);
-		if (!rc) {
-			rc = claim(p, how, writer, reader);
-			if (rc)
-				posix_unregister(p);
-		}
+		rc = claim(p, how, writer, reader);
 	}
 	if (rc) {
 		if (fresh)
@@ -200,7 +195,6 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 		posix_close(p);
 		return mqshm_error(-ECHILD, "the handle belongs to a parent process");
 	}
-	posix_unregister(p);
 	if (READ_ONCE(m->ring.participants[m->participant].state) == m->state)
 		posix_end_role(p, m->participant, MQSHM_SLOT_FREE, how);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */

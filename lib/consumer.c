@@ -15,6 +15,7 @@
 #define GATHER_LEAST_NS 250
 #define GATHER_MOST_NS 4000
 
+#define LAPS_MOST 64	/* times a lossy reader is lapped before it gives up a try */
 #define ACCESS_EVERY 32 /* messages between two readings of the clock for last_access_ns */
 
 struct mqshm_consumer {
@@ -170,7 +171,11 @@ static inline int settle(struct mqshm_consumer *c, int rc)
 	valid = reader_validate(&c->reader);
 	if (unlikely(valid == -EAGAIN)) {
 		rc = reader_resync(&c->reader);
-		return rc ? damaged(c, rc) : -ERESTART;
+		if (rc)
+			return damaged(c, rc);
+		if (READ_ONCE(c->reader.ring->info->room.word) & 1) /* somebody may wait until all is read */
+			mqshm_wake(c->mapping, &c->mapping->ring.info->room);
+		return c->reader.laps < LAPS_MOST ? -ERESTART : -EAGAIN; /* let the caller look at its time */
 	}
 	if (unlikely(valid))
 		return damaged(c, valid);

@@ -50,7 +50,7 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 		cpu_relax();
 	}
 	for (;;) {
-		uint64_t now = mqshm_now_ns(), nap = MQSHM_LIVENESS_NS;
+		uint64_t now = mqshm_now_ns(), nap;
 		char who[64];
 		int rc;
 
@@ -60,8 +60,8 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 				return 0;
 			continue;
 		}
-		if (now >= lock->patience->next_check_ns || now >= deadline) {
-			lock->patience->next_check_ns = now + MQSHM_LIVENESS_NS;
+		if (now >= lock->next_check_ns || now >= deadline) {
+			lock->next_check_ns = now + MQSHM_LIVENESS_NS;
 			rc = m->backend->check_self(m);
 			if (rc)
 				return rc;
@@ -86,8 +86,7 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 			held |= MQSHM_LOCK_WAITERS;
 		}
 		mine = lock->word | MQSHM_LOCK_WAITERS; /* there may be more than us */
-		if (nap > deadline - now)
-			nap = deadline - now;
+		nap = lock->next_check_ns < deadline ? lock->next_check_ns - now : deadline - now;
 		rc = m->backend->sleep(m, word, held, nap);
 		if (rc)
 			return rc;

@@ -11,7 +11,8 @@
 struct mqshm_lock {
 	struct mqshm_mapping *mapping;
 	struct mqshm_patience *patience;
-	uint32_t word; /* ours */
+	uint64_t next_check_ns; /* of the holder */
+	uint32_t word;		/* ours */
 };
 
 void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience);

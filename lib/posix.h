@@ -55,6 +55,8 @@ int posix_open_object(const char *name, int flags, struct stat *st);
 int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,
 	       struct posix_mapping **out, bool *created);
 #define POSIX_TO_ATTACH 0x10000 /* flags, besides MQSHM_PREFAULT and MQSHM_MLOCK: a new queue counts as used at once */
+/* Another open file description of the same object, -1 and errno. */
+int posix_reopen(int fd);
 /* Unmap, close, free. Releases every lock. */
 void posix_close(struct posix_mapping *p);
 /* With the life-cycle byte held: set dead and unlink the name if it still is this object. */
@@ -89,7 +91,8 @@ bool posix_anybody(struct posix_mapping *p, uint32_t self);
 void posix_wake_all(struct posix_mapping *p);
 
 /* posix_fork.c: the list of this process's mappings; children close their lock descriptors. */
-int posix_register(struct posix_mapping *p); /* also sets base.owner */
+/* Give a mapping its lock descriptor, of the object open as fd, and its base.owner; no fork happens between. */
+int posix_register(struct posix_mapping *p, int fd);
 void posix_unregister(struct posix_mapping *p);
 
 /* posix_stat.c */

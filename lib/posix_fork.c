@@ -27,13 +27,16 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-	for (struct posix_mapping *p = mappings; p; p = p->next) {
+	for (struct posix_mapping *p = mappings, *next; p; p = next) {
 		struct stat st;
+
+		next = p->next;
 
 		/* Only what still is ours: others may have closed and reused the number. */
 		if (p->lock_fd >= 0 && !fstat(p->lock_fd, &st) && st.st_dev == p->device && st.st_ino == p->inode)
 			close(p->lock_fd);
 		p->lock_fd = -1;
+		p->next = p->previous = NULL;
 	}
 	mappings = NULL;
 	if (owner)
@@ -46,7 +49,7 @@ static void register_fork_handlers(void)
 	pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-int posix_register(struct posix_mapping *p)
+int posix_register(struct posix_mapping *p, int fd)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int rc = 0;
@@ -66,6 +69,12 @@ int posix_register(struct posix_mapping *p)
 		}
 	}
 	p->base.owner = owner;
+	if (!rc) {
+		p->lock_fd = posix_reopen(fd);
+		if (p->lock_fd < 0)
+			rc = mqshm_error(mqshm_errno(), "queue '%s': no lock descriptor: %s (is /proc mounted?)",
+					 p->base.name, strerror(errno));
+	}
 	if (!rc) {
 		p->previous = NULL;
 		p->next = mappings;

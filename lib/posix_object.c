@@ -63,8 +63,7 @@ int posix_open_object(const char *name, int flags, struct stat *st)
 	return fd;
 }
 
-/* Another open file description of the same object. */
-static int reopen(int fd)
+int posix_reopen(int fd)
 {
 	char path[32];
 
@@ -74,6 +73,7 @@ static int reopen(int fd)
 
 void posix_close(struct posix_mapping *p)
 {
+	posix_unregister(p);
 	if (p->address)
 		munmap(p->address, p->length);
 	if (p->lock_fd >= 0) {
@@ -127,11 +127,7 @@ static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
 		return mqshm_errno();
 	p->device = st.st_dev;
 	p->inode = st.st_ino;
-	p->lock_fd = reopen(fd);
-	if (p->lock_fd < 0)
-		return mqshm_error(mqshm_errno(), "queue '%s': no lock descriptor: %s (is /proc mounted?)", p->base.name,
-				   strerror(errno));
-	return 0;
+	return posix_register(p, fd);
 }
 
 /* Map an existing object. */

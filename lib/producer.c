@@ -115,8 +115,26 @@ static int enter(struct mqshm_producer *p, uint64_t deadline)
 	return 0;
 }
 
+/* Why a producer may not push now. */
+static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
+{
+	KEEP_ERRNO;
+	int rc = check_owner(p);
+
+	if (rc)
+		return rc;
+	if (size > p->block_size)
+		return mqshm_error(-EMSGSIZE, "%zu bytes are more than the block size of queue '%s', %u", size,
+				   p->mapping->name, p->block_size);
+	if (p->reserved)
+		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
+	rc = p->mapping->backend->check_self(p->mapping);
+	return rc ? rc : -ESTALE;
+}
+
 /* There is no room yet: wait for it. The lock of a shared queue is held before and after, not during. */
-static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char **payload, int timeout_ms)
+static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char **payload, int timeout_ms,
+			 uint64_t deadline)
 {
 	struct mqshm_wait w = {
 		.mapping = p->mapping,
@@ -126,9 +144,9 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		.arg = p,
 		.timeout_ms = timeout_ms,
 		.first_nap_ns = FIRST_NAP_NS,
+		.deadline_ns = deadline,
 	};
 	struct mqshm_writer *writer = &p->writer;
-	uint64_t deadline = mqshm_deadline(timeout_ms);
 	char who[64];
 	int rc;
 	KEEP_ERRNO;
@@ -147,9 +165,14 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 				    writer->slowest, mqshm_who(ring_consumer(writer->ring, (uint32_t)writer->slowest), who,
 							       sizeof who));
 		if (!rc && p->shared)
-			rc = enter(p, timeout_ms ? deadline : 0);
+			rc = enter(p, deadline);
 		if (rc)
 			return rc;
+		if (READ_ONCE(*p->state_word) != p->state) { /* we were thought dead, and may have a successor */
+			if (p->shared)
+				mqshm_lock_release(&p->lock);
+			return refuse(p, size);
+		}
 		rc = writer_stage(writer, size, payload);
 		if (rc != -EAGAIN)
 			break;
@@ -161,10 +184,10 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 
 /* Out of begin(): what is seldom. */
 static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p, int rc, uint32_t size,
-							  unsigned char **payload, int timeout_ms)
+							  unsigned char **payload, int timeout_ms, uint64_t deadline)
 {
 	if (rc == -EAGAIN)
-		rc = wait_for_room(p, size, payload, timeout_ms);
+		rc = wait_for_room(p, size, payload, timeout_ms, deadline);
 	if (!rc)
 		return 0;
 	if (rc == -EBADMSG || rc == -EOVERFLOW) {
@@ -175,40 +198,26 @@ static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p
 	return rc;
 }
 
-static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
-{
-	KEEP_ERRNO;
-	int rc = check_owner(p);
-
-	if (rc)
-		return rc;
-	if (size > p->block_size)
-		return mqshm_error(-EMSGSIZE, "%zu bytes are more than the block size of queue '%s', %u", size,
-				   p->mapping->name, p->block_size);
-	if (p->reserved)
-		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
-	rc = p->mapping->backend->check_self(p->mapping);
-	return rc ? rc : -ESTALE;
-}
-
 /*
  * Get room for a message of at most size bytes: 0 and the place, and on a shared queue the lock is held; or an error,
  * and nothing is held.
  */
 static inline __attribute__((always_inline)) int begin(struct mqshm_producer *p, size_t size, unsigned char **payload, int timeout_ms)
 {
+	uint64_t deadline = 0; /* of the lock and of room together */
 	int rc;
 
 	if (unlikely(!*p->owner || size > p->block_size || p->reserved || READ_ONCE(*p->state_word) != p->state))
 		return refuse(p, size);
 	if (p->shared) {
-		rc = enter(p, timeout_ms ? mqshm_deadline(timeout_ms) : 0);
+		deadline = timeout_ms ? mqshm_deadline(timeout_ms) : 0;
+		rc = enter(p, deadline);
 		if (rc)
 			return rc;
 	}
 	rc = writer_stage(&p->writer, (uint32_t)size, payload);
 	if (unlikely(rc))
-		return begin_slowly(p, rc, (uint32_t)size, payload, timeout_ms);
+		return begin_slowly(p, rc, (uint32_t)size, payload, timeout_ms, deadline);
 	if (unlikely(p->blocked_on))
 		unblock(p);
 	return 0;

@@ -83,13 +83,13 @@ int mqshm_wait(struct mqshm_wait *w)
 		now = mqshm_now_ns();
 		if (w->timeout_ms == 0) {
 			w->phase = SLEEP; /* a second try comes after a check that changed something */
-			w->deadline_ns = 0;
 			rc = check(w, now);
 			return rc > 0 ? 0 : rc ? rc : -EAGAIN;
 		}
 		w->start_ns = now;
 		w->epoch = READ_ONCE(w->mapping->ring.info->epoch);
-		w->deadline_ns = w->timeout_ms < 0 ? MQSHM_FOREVER : now + (uint64_t)w->timeout_ms * 1000000u;
+		if (!w->deadline_ns)
+			w->deadline_ns = w->timeout_ms < 0 ? MQSHM_FOREVER : now + (uint64_t)w->timeout_ms * 1000000u;
 		w->nap_ns = w->first_nap_ns ? w->first_nap_ns : MQSHM_LIVENESS_NS;
 		w->phase = SPIN;
 		__attribute__((fallthrough));
@@ -136,6 +136,8 @@ int mqshm_wait(struct mqshm_wait *w)
 	if (rc)
 		return rc > 0 ? 0 : rc;
 	nap = w->nap_ns < w->deadline_ns - now ? w->nap_ns : w->deadline_ns - now;
+	if (nap > w->patience->next_check_ns - now) /* a death is noticed in time, whenever the last wait has looked */
+		nap = w->patience->next_check_ns - now;
 	w->nap_ns = w->nap_ns * 2 < MQSHM_LIVENESS_NS ? w->nap_ns * 2 : MQSHM_LIVENESS_NS;
 	w->phase = ARM;
 	return w->mapping->backend->sleep(w->mapping, &w->armed->word, w->value, nap);

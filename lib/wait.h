@@ -39,10 +39,11 @@ struct mqshm_wait {
 	void *arg;
 	int timeout_ms;
 	uint64_t first_nap_ns; /* sleeps double from here; 0: all are MQSHM_LIVENESS_NS */
+	uint64_t deadline_ns;  /* 0: timeout_ms from the first call */
 
 	/* private */
 	int phase, yields;
-	uint64_t start_ns, deadline_ns, nap_ns;
+	uint64_t start_ns, nap_ns;
 	uint32_t value, epoch;
 };
 

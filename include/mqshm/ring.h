@@ -641,7 +641,7 @@ static inline int reader_sequence_at(const struct mqshm_ring *r, uint64_t positi
 
 /*
  * A lossy reader that was lapped goes to the oldest valid message; lapped again before it got one, half-way to tail,
- * and after that to tail. What it skips is counted. 0 or -EBADMSG.
+ * and after that to the last publication. What it skips is counted. 0 or -EBADMSG.
  */
 static inline int reader_resync(struct mqshm_reader *rd)
 {
@@ -656,8 +656,11 @@ static inline int reader_resync(struct mqshm_reader *rd)
 			return rc;
 		if (head <= rd->position)
 			return 0; /* it was raised and taken back */
-		if (++rd->laps > 2)
-			to = tail;
+		if (++rd->laps > 2) {
+			uint64_t last = READ_ONCE(p->record[READ_ONCE(p->record[0].end) == tail].end);
+
+			to = last > head && last < tail ? last : tail; /* else it is being rewritten */
+		}
 		if (rd->laps == 2) {
 			uint64_t half = head + (tail - head) / 2;
 
