@@ -135,7 +135,7 @@ static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, str
 		if (timeout_ms && c->patience.adapt && c->patience.spin_most_ns && gather(c))
 			return 0;
 	}
-	w->seen = c->reader.tail;
+	w->until = c->reader.tail + 1;
 	return mqshm_wait(w);
 }
 

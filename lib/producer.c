@@ -23,6 +23,7 @@ struct mqshm_producer {
 	uint32_t blocked_on;		/* slot + 1 of whom we have named last, 0: nobody */
 	bool loaded;			/* shared: the writer has seen the queue */
 	uint32_t room;			/* bytes of the reservation */
+	uint64_t need;			/* of whom we wait for: where its cursor shall be */
 	uint64_t timestamp_ns;		/* MQSHM_TIMESTAMP_OWN */
 	struct mqshm_writer writer;
 
@@ -87,7 +88,8 @@ static bool publish_need(struct mqshm_producer *p)
 		return false;
 	}
 	floor = w->seen[w->slowest];
-	WRITE_ONCE(page->need, floor + (w->tail - floor) / 4 + 1); /* a quarter of what it has left */
+	p->need = floor + (w->tail - floor) / 4 + 1; /* a quarter of what it has left */
+	WRITE_ONCE(page->need, p->need);
 	WRITE_ONCE(page->blocked_on, blocked_on);
 	p->blocked_on = blocked_on;
 	return blocked_on != before;
@@ -156,7 +158,7 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		if (publish_need(p))
 			mqshm_wait_anew(&w); /* the new one did not know that we wait for it */
 		w.watch = writer->slowest >= 0 ? &ring_area(writer->ring, (uint32_t)writer->slowest)->position : NULL;
-		w.seen = writer->slowest >= 0 ? writer->seen[writer->slowest] : 0;
+		w.until = p->need; /* not for the first node that is freed: then each push would have to raise head */
 		if (p->shared)
 			mqshm_lock_release(&p->lock);
 		rc = mqshm_wait(&w);

@@ -45,7 +45,7 @@ static void spun(struct mqshm_patience *patience, bool useful)
 static bool look(const struct mqshm_wait *w, bool pauses)
 {
 	for (int i = 0; i < LOOKS; i++) {
-		if (w->watch && READ_ONCE(*w->watch) != w->seen)
+		if (w->watch && READ_ONCE(*w->watch) >= w->until)
 			return true;
 		if (pauses)
 			cpu_relax();

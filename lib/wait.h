@@ -33,8 +33,8 @@ struct mqshm_wait {
 	struct mqshm_mapping *mapping;
 	struct mqshm_patience *patience;
 	struct mqshm_armed *armed;
-	const __u64 *watch; /* spinning looks here for a change from seen, NULL: nothing to look at */
-	uint64_t seen;
+	const __u64 *watch; /* spinning waits for this position to get to until; NULL: the caller looks itself */
+	uint64_t until;
 	int (*check)(void *arg); /* is whom we wait for alive, are we? 0, 1: something changed, try again; -errno */
 	void *arg;
 	int timeout_ms;
