@@ -16,6 +16,10 @@ WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 override CFLAGS += -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -MMD -MP $(EXTRA_CFLAGS)
 override LDFLAGS += $(EXTRA_CFLAGS)
 
+# V=1 shows whole commands.
+Q = $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-4s%s\n')
+
 VERSION := $(shell sed -n 's/^.define MQSHM_VERSION "\(.*\)"/\1/p' include/mqshm.h)
 MAJOR   := $(firstword $(subst ., ,$(VERSION)))
 SO       = libmqshm.so.$(MAJOR)
@@ -37,39 +41,48 @@ help:
 	@echo 'make examples            the programs of examples/'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
+	@echo 'V=1 shows whole commands'
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<
 
 $(BUILD)/libmqshm.a: $(LIB_OBJ)
-	$(AR) rcs $@ $^
+	$(say) AR $@
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/libmqshm.so.$(VERSION): $(LIB_OBJ) lib/libmqshm.map
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SO) -Wl,--version-script,lib/libmqshm.map -Wl,-z,defs -o $@ $(LIB_OBJ) -pthread
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SO) -Wl,--version-script,lib/libmqshm.map -Wl,-z,defs -o $@ $(LIB_OBJ) -pthread
 
 $(BUILD)/$(SO): $(BUILD)/libmqshm.so.$(VERSION)
-	ln -sf $(<F) $@
-	ln -sf $(<F) $(BUILD)/libmqshm.so
+	$(Q)ln -sf $(<F) $@
+	$(Q)ln -sf $(<F) $(BUILD)/libmqshm.so
 
 $(BUILD)/mqshm: $(TOOL_OBJ) $(BUILD)/libmqshm.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm -pthread
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm -pthread
 
 # Tests link the static library, so that they reach internal functions too.
 tests: $(TEST_BIN)
 $(BUILD)/tests/%: tests/%.c tests/test.h $(BUILD)/libmqshm.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Ilib -Itests $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Ilib -Itests $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
 
 examples: $(EXAMPLES)
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libmqshm.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
 
 # The demo: one program of several files. INPUT goes through the environment, so that any file name will do.
 DEMO_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard examples/demo/*.c))
 $(BUILD)/demo: $(DEMO_OBJ) $(BUILD)/libmqshm.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm -pthread
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm -pthread
 
 demo: $(BUILD)/demo
 	@$(BUILD)/demo $${INPUT:+-- "$$INPUT"}

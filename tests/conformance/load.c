@@ -148,19 +148,19 @@ TEST(to_1_consumer)
 
 TEST(to_2_consumers)
 {
-	run(2, 1024, 1500000);
+	run(2, 1024, 3000000);
 	run(2, 1, 50000);
 	run(2, 3, 50000);
 }
 
 TEST(to_8_consumers)
 {
-	run(8, 256, 400000);
+	run(8, 256, 2000000);
 	run(8, 2, 10000);
 }
 
 TEST(to_32_consumers)
 {
-	run(32, 1024, 100000);
+	run(32, 1024, 1000000);
 	run(32, 1, 1000);
 }
