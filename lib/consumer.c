@@ -160,7 +160,7 @@ static inline void copy_out(const struct mqshm_reader *rd, void *to, const struc
 
 /*
  * What comes after trying to read at the cursor gave rc: rc if it stands; -ERESTART when a lossy reader was lapped and
- * has been moved on; else the error.
+ * has been moved on (-EAGAIN when that happens time and again); else the error.
  */
 static inline int settle(struct mqshm_consumer *c, int rc)
 {
@@ -379,7 +379,7 @@ int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
 		sequence++;
 	}
 	rc = settle(c, rc);
-	if (unlikely(rc == -ERESTART)) {
+	if (unlikely(rc == -ERESTART || rc == -EAGAIN)) {
 		c->peeked = 0;
 		return mqshm_error(-ESTALE, "the producer of queue '%s' has overtaken this lossy read",
 				   c->mapping->name);
