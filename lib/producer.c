@@ -146,6 +146,7 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		.arg = p,
 		.timeout_ms = timeout_ms,
 		.first_nap_ns = FIRST_NAP_NS,
+		.seldom = true,
 		.deadline_ns = deadline,
 	};
 	struct mqshm_writer *writer = &p->writer;

@@ -10,7 +10,9 @@
 #define TIGHT_NS 2000	   /* spin without pauses that long: a pause is as long as a message takes */
 #define YIELDS 4	   /* of one wait, that brought nothing */
 #define YIELDED_NS 1000	   /* sched_yield() takes longer when somebody else ran */
-#define LOOKS 64	   /* between two looks at the clock */
+#define LOOKS 64	   /* between two looks at the clock ... */
+#define LOOKS_SELDOM 6	   /* ... with up to so many */
+#define PAUSES_MOST 31	   /* pauses between them */
 
 enum { START, SPIN, ARM, SLEEP };
 
@@ -41,13 +43,20 @@ static void spun(struct mqshm_patience *patience, bool useful)
 		patience->spin_ns /= 2;
 }
 
-/* Look for a change for a while. */
+/*
+ * Look for a while. Each look takes the line away from its writer, which then waits for it in its next fence; who waits
+ * for many messages' room looks seldom.
+ */
 static bool look(const struct mqshm_wait *w, bool pauses)
 {
-	for (int i = 0; i < LOOKS; i++) {
+	int looks = w->seldom ? LOOKS_SELDOM : LOOKS, pause = pauses;
+
+	for (int i = 0; i < looks; i++) {
 		if (w->watch && READ_ONCE(*w->watch) >= w->until)
 			return true;
-		if (pauses)
+		if (w->seldom && pause < PAUSES_MOST)
+			pause = 2 * pause + 1;
+		for (int k = 0; k < pause; k++)
 			cpu_relax();
 	}
 	return !w->watch; /* let the caller look itself */
