@@ -105,6 +105,7 @@ install: all
 	install -m 644 packaging/completion/mqshm.bash $(DESTDIR)$(BASHDIR)/mqshm
 	install -m 644 packaging/completion/_mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)) &&) true
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || true # else programs don't find the library in /usr/local/lib
 
 # Directories that others use too stay.
 uninstall:

@@ -67,7 +67,8 @@ struct mqshm_backend {
 	int (*sleep)(struct mqshm_mapping *mapping, uint32_t *word, uint32_t value, uint64_t ns);
 	void (*wake)(struct mqshm_mapping *mapping, uint32_t *word);
 
-	/* Is participant i alive? If not its role is ended (and all woken). 1: alive; 0: was dead or is not there. */
+	/* Is participant i alive? If not its role is ended (and all woken). 1: alive, or just leaving its FREE slot; 0: was
+	 * dead or is not there. */
 	int (*check)(struct mqshm_mapping *mapping, uint32_t i);
 	/* End the role of a participant that broke the protocol. */
 	void (*evict)(struct mqshm_mapping *mapping, uint32_t i);

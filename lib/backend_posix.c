@@ -186,10 +186,11 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 static int detach(struct mqshm_mapping *m, uint32_t how)
 {
 	struct posix_mapping *p = posix(m);
+	struct stat st;
 
 	if (!*m->owner) { /* a child: the mapping is not there, and unlocking would take the parent's lock */
 		p->address = NULL;
-		if (p->lock_fd >= 0)
+		if (posix_has_lock_fd(p, &st))
 			close(p->lock_fd); /* after a raw clone(); a fork has closed it */
 		p->lock_fd = -1;
 		posix_close(p);
@@ -199,7 +200,7 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 		posix_end_role(p, m->participant, MQSHM_SLOT_FREE, how);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
 	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS) && !(m->ring.flags & MQSHM_PERSISTENT) &&
-	    !posix_anybody(p, m->participant))
+	    !posix_anybody(p)) /* our former slot too: it may have a new owner */
 		posix_unlink(p);
 	posix_close(p);
 	return 0;
@@ -237,6 +238,8 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 
 	if (i == m->participant)
 		return 1; /* our own lock does not show */
+	if (state == MQSHM_SLOT_FREE)
+		return posix_alive(p->lock_fd, participant, i, p->pid_namespace);
 	/* The lock tells, for 0.5 us; reading /proc costs 30 times that and is only needed for the rare orphan that keeps
 	 * a dead parent's lock: every eighth look. */
 	if ((state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
@@ -261,11 +264,9 @@ static int check_self(struct mqshm_mapping *m)
 			return mqshm_error(-ESTALE, "queue '%s' was removed", m->name);
 		return mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", m->name);
 	}
-	if (fstat(p->lock_fd, &st) || st.st_dev != p->device || st.st_ino != p->inode) {
-		p->lock_fd = -1; /* somebody else's now */
+	if (!posix_has_lock_fd(p, &st))
 		return mqshm_error(-ESTALE, "the lock descriptor of queue '%s' was closed by this process (closefrom?)",
 				   m->name);
-	}
 	if (st.st_nlink == 0 && !READ_ONCE(m->ring.info->dead)) {
 		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
 		__atomic_store_n(&m->ring.info->dead, 1, __ATOMIC_RELEASE);
@@ -341,7 +342,7 @@ static int remove_queue(const char *name, unsigned flags)
 		return flags & MQSHM_FORCE ? remove_broken(name) : rc;
 	if (rc)
 		return rc;
-	if (posix_anybody(p, POSIX_NOBODY) && !(flags & MQSHM_FORCE)) {
+	if (posix_anybody(p) && !(flags & MQSHM_FORCE)) {
 		name_users(p, users, sizeof users);
 		rc = mqshm_error(-EBUSY, "queue '%s' is in use by %s", name, users);
 	} else {

@@ -58,6 +58,11 @@ static int check_producers(void *arg)
 		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) == MQSHM_SLOT_LIVE &&
 		    m->backend->check(m, i))
 			return 0; /* one is enough for the stream to go on */
+	/* One that is just closing has freed its slot and is about to say how the stream ended; or there is a next. */
+	for (uint32_t i = 0; i < m->ring.max_producers; i++)
+		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) != MQSHM_SLOT_ENDED &&
+		    m->backend->check(m, i))
+			return 0;
 	mqshm_settle_producers(&m->ring, MQSHM_EPOCH_CRASHED);
 	return 1;
 }

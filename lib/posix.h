@@ -65,6 +65,8 @@ int posix_unlink(struct posix_mapping *p);
 int posix_wait_for_name(const char *name, uint64_t deadline);
 
 /* posix_owner.c */
+/* Is the lock descriptor still ours, or did this process close it, and is its number perhaps another file's now? */
+bool posix_has_lock_fd(struct posix_mapping *p, struct stat *st);
 int posix_try_lock(int fd, int64_t byte);  /* 1: ours now, 0: somebody else's, or -errno */
 void posix_unlock(int fd, int64_t byte);
 int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline); /* -ETIMEDOUT names the holder */
@@ -86,8 +88,8 @@ void posix_evict(struct posix_mapping *p, uint32_t i);
 /* End a role, as one who may (see above), and wake all. state: MQSHM_SLOT_FREE or _ENDED; how: MQSHM_EPOCH_CLOSED or
  * _CRASHED, for producers. Can be repeated after a crash at any point in it. True: it was us who ended it. */
 bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how);
-/* Does anybody but participant `self` live here? Reaps on the way. Life-cycle byte held. */
-bool posix_anybody(struct posix_mapping *p, uint32_t self);
+/* Does anybody live here? Not seen: who holds a role through p. Reaps on the way. Life-cycle byte held. */
+bool posix_anybody(struct posix_mapping *p);
 void posix_wake_all(struct posix_mapping *p);
 
 /* posix_fork.c: the list of this process's mappings; children close their lock descriptors. */
@@ -100,7 +102,5 @@ int posix_stat(const char *name, struct mqshm_stat **out);
 int posix_list(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
 /* Names of all objects, sorted; returns how many, *names freed with free(). */
 int posix_names(char (**names)[MQSHM_NAME_MAX + 1]);
-
-#define POSIX_NOBODY UINT32_MAX
 
 #endif

@@ -33,7 +33,7 @@ static void after_fork_in_child(void)
 		next = p->next;
 
 		/* Only what still is ours: others may have closed and reused the number. */
-		if (p->lock_fd >= 0 && !fstat(p->lock_fd, &st) && st.st_dev == p->device && st.st_ino == p->inode)
+		if (posix_has_lock_fd(p, &st))
 			close(p->lock_fd);
 		p->lock_fd = -1;
 		p->next = p->previous = NULL;

@@ -73,10 +73,12 @@ int posix_reopen(int fd)
 
 void posix_close(struct posix_mapping *p)
 {
+	struct stat st;
+
 	posix_unregister(p);
 	if (p->address)
 		munmap(p->address, p->length);
-	if (p->lock_fd >= 0) {
+	if (posix_has_lock_fd(p, &st)) {
 		/* Unlock by hand: a child made without fork handlers may hold the description open. */
 		struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = MQSHM_LOCK_LIFECYCLE };
 
@@ -243,7 +245,7 @@ static bool is_zombie(struct posix_mapping *p)
 		return true;
 	if (p->base.ring.flags & MQSHM_PERSISTENT)
 		return false;
-	return READ_ONCE(info->used) && !posix_anybody(p, POSIX_NOBODY);
+	return READ_ONCE(info->used) && !posix_anybody(p);
 }
 
 int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,

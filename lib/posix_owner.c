@@ -21,6 +21,14 @@ static struct flock lock_of(int64_t byte, short type)
 	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 }
 
+bool posix_has_lock_fd(struct posix_mapping *p, struct stat *st)
+{
+	if (p->lock_fd >= 0 && !fstat(p->lock_fd, st) && st->st_dev == p->device && st->st_ino == p->inode)
+		return true;
+	p->lock_fd = -1;
+	return false;
+}
+
 int posix_try_lock(int fd, int64_t byte)
 {
 	struct flock lock = lock_of(byte, F_WRLCK);
@@ -102,19 +110,24 @@ uint64_t posix_start_time(uint32_t pid)
 	return read_stat(pid, &state, &threads, &start) ? 0 : start;
 }
 
-/* The inode of our pid namespace, if /proc shows the pids of that namespace, else 0. */
+/*
+ * Our pid namespace, if /proc shows the pids of that namespace, else 0: its inode, and that of our time namespace, as
+ * start times are told by the clock of the one who asks. Inodes of namespaces have 32 bits.
+ */
 uint64_t posix_pid_namespace(void)
 {
 	char self[32];
 	ssize_t n = readlink("/proc/self", self, sizeof self - 1);
-	struct stat st;
+	struct stat st, clock;
 
 	if (n <= 0)
 		return 0;
 	self[n] = 0;
 	if (strtol(self, NULL, 10) != getpid() || stat("/proc/self/ns/pid", &st))
 		return 0;
-	return st.st_ino;
+	if (stat("/proc/self/ns/time", &clock)) /* before Linux 5.6 there is one */
+		clock.st_ino = 0;
+	return (uint64_t)clock.st_ino << 32 | (st.st_ino & UINT32_MAX);
 }
 
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace)
@@ -165,20 +178,30 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 	struct mqshm_ring *r = &p->base.ring;
 	struct mqshm_participant *participant = &r->participants[i];
 	uint32_t word = smp_load_acquire(&participant->state), slot = i - r->max_producers;
-	bool ended = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING;
+	bool ended = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING, live;
+	uint64_t got = 0, overwritten = 0;
 
-	/* The state first: a reader that reads on must find it changed before what it reads is overwritten. */
+	/*
+	 * The state first: a reader that reads on must find it changed before what it reads is overwritten. But one who
+	 * leaves by itself reads no more, and a slot that is FREE may have a new owner at once: so first all that is ours.
+	 */
+	if (i >= r->max_producers) {
+		struct mqshm_consumer_area *area = ring_area(r, slot);
+
+		overwritten = READ_ONCE(area->overwritten);
+		got = READ_ONCE(area->sequence) - READ_ONCE(area->joined);
+		if (state == MQSHM_SLOT_FREE)
+			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+	}
+	live = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE; /* the area of one who joins may still be its predecessor's */
 	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | state, false,
 						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
 	if (i < r->max_producers) {
 		mqshm_settle_producers(r, how);
 	} else {
-		struct mqshm_consumer_area *area = ring_area(r, slot);
-		uint64_t got = READ_ONCE(area->sequence) - READ_ONCE(area->joined);
-		uint64_t overwritten = READ_ONCE(area->overwritten);
-
-		__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
-		if (ended) {
+		if (state != MQSHM_SLOT_FREE)
+			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+		if (ended && live) {
 			__atomic_fetch_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0,
 					   __ATOMIC_RELAXED);
 			__atomic_fetch_add(&r->info->retired_overwritten, overwritten, __ATOMIC_RELAXED);
@@ -218,13 +241,13 @@ void posix_evict(struct posix_mapping *p, uint32_t i)
 	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 }
 
-bool posix_anybody(struct posix_mapping *p, uint32_t self)
+bool posix_anybody(struct posix_mapping *p)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	bool anybody = false;
 
 	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
-		if (i == self || !posix_has_role(r, i))
+		if (!posix_has_role(r, i))
 			continue;
 		if (posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			anybody = true;

@@ -109,6 +109,8 @@ int mqshm_wait(struct mqshm_wait *w)
 			now = mqshm_now_ns();
 			if (now - w->start_ns >= w->patience->spin_ns || now >= w->deadline_ns)
 				break;
+			if (now - w->start_ns >= MQSHM_LIVENESS_NS && (rc = check(w, now))) /* told to spin that long */
+				return rc > 0 ? 0 : rc;
 			if (look(w, now - w->start_ns > TIGHT_NS)) {
 				if (w->watch)
 					spun(w->patience, true);

@@ -45,7 +45,7 @@ struct mqshm_participant {
 	__u32 pid;		    /* as its own pid namespace shows it */
 	__u32 reserved0;
 	__aligned_u64 pid_start;    /* field 22 of /proc/pid/stat */
-	__aligned_u64 pid_namespace;/* inode of /proc/pid/ns/pid, 0: unknown */
+	__aligned_u64 pid_namespace;/* inode of /proc/pid/ns/pid | of /proc/pid/ns/time << 32, 0: unknown */
 	__aligned_u64 attached_at_ns;
 	__u8 comm[16];
 	__u8 reserved1[72];	    /* name and lease of a named consumer */

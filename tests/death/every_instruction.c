@@ -5,9 +5,8 @@
  * each round, until the call is over.
  */
 #define TEST_SECONDS 200
-#include <sys/ptrace.h>
-
 #include "death/recovery.h"
+#include "death/step.h"
 
 #define NODES 3
 #define BLOCK 40
@@ -47,9 +46,7 @@ static void pop_next(struct mqshm_consumer *c, uint64_t *next)
 static void stop_here(struct shared *s)
 {
 	SET(s->done, 0);
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
-		_exit(TEST_SKIPPED);
-	raise(SIGSTOP);
+	be_led();
 }
 
 static void push_traced(void *arg)
@@ -82,24 +79,6 @@ static void pop_traced(void *arg)
 	SET(s->done, 1);
 	for (;;)
 		;
-}
-
-/* Start a victim and lead it by that many instructions. */
-static pid_t lead(void (*run)(void *), struct shared *s, int instructions)
-{
-	pid_t victim = spawn(run, s);
-	int status = 0;
-
-	REQUIRE_EQ(waitpid(victim, &status, 0), victim);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED)
-		SKIP("ptrace is not allowed here");
-	REQUIRE(WIFSTOPPED(status));
-	for (int i = 0; i < instructions; i++) {
-		REQUIRE_EQ(ptrace(PTRACE_SINGLESTEP, victim, NULL, NULL), 0);
-		REQUIRE_EQ(waitpid(victim, &status, 0), victim);
-		REQUIRE(WIFSTOPPED(status));
-	}
-	return victim;
 }
 
 /* The producer dies in its first push, in a ring full of read messages, so that head is raised; the next takes over. */
