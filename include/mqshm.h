@@ -87,7 +87,8 @@ const char *mqshm_last_error(void);
 #define MQSHM_SHARED 0x0001	     /* up to 64 producers; each one's order is kept */
 #define MQSHM_OVERWRITE 0x0002	     /* a full queue drops the oldest message instead of making the producer wait. Not with
 					MQSHM_HOLD */
-#define MQSHM_HOLD 0x0004	     /* keep everything until a first reliable consumer attaches */
+#define MQSHM_HOLD 0x0004	     /* keep everything until a first reliable consumer attaches (and a user, or
+					MQSHM_PERSISTENT, keeps the queue) */
 #define MQSHM_PERSISTENT 0x0008	     /* stays when its last user leaves; only mqshm_queue_remove() ends it */
 #define MQSHM_TIMESTAMP_OFF 0x0010   /* messages carry timestamp 0 (default: CLOCK_REALTIME at each push) */
 #define MQSHM_TIMESTAMP_OWN 0x0020   /* messages carry what mqshm_producer_set_timestamp() set last. Not with ..._OFF */

@@ -246,3 +246,21 @@ TEST(a_descriptor_that_was_closed_costs_the_role_and_no_more)
 	CHECK(CALL(mqshm_queue_gc(name, NULL, NULL)) >= -ENOENT);
 	check_gone(name);
 }
+
+/* The same when nothing has noticed it before the handle is closed. */
+TEST(closing_a_handle_closes_no_foreign_descriptor)
+{
+	struct mqshm_queue_options q = geometry(4, 8, 0);
+	const char *name = test_queue("foreign");
+	struct mqshm_producer *p = open_producer(name, &q);
+	int zero = -1;
+
+	REQUIRE_EQ(syscall(SYS_close_range, 3, ~0u, 0), 0);
+	for (int i = 0; i < 20; i++)
+		zero = open("/dev/zero", O_RDONLY);
+	EXPECT(mqshm_producer_close(p), 0);
+	for (int i = 3; i <= zero; i++)
+		CHECK(fcntl(i, F_GETFD) >= 0);
+	CHECK(CALL(mqshm_queue_gc(name, NULL, NULL)) >= -ENOENT);
+	check_gone(name);
+}

@@ -8,6 +8,10 @@
 
 #include "conformance/peers.h"
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
 #define NOBODY 65534
 
 struct shared {
@@ -107,7 +111,7 @@ static void open_as_nobody(void *arg)
 	CHECK_EQ(rc, 0);
 }
 
-TEST(two_users_and_a_sticky_directory)
+static void two_users(void)
 {
 	struct mqshm_queue_options q = geometry(4, 8, 0);
 	struct shared *s = shared_memory(sizeof *s);
@@ -142,6 +146,71 @@ TEST(two_users_and_a_sticky_directory)
 		CHECK_EQ(STAT(s->name, total_pushed), 0); /* a new one */
 		EXPECT(mqshm_producer_close(p), 0);
 	}
+	check_gone(s->name);
+}
+
+TEST(two_users_and_a_sticky_directory)
+{
+	two_users();
+}
+
+#define PROTECTED_REGULAR "/proc/sys/fs/protected_regular"
+
+static char protected_before[16];
+
+static void write_protected(const char *value)
+{
+	FILE *f = fopen(PROTECTED_REGULAR, "we");
+
+	if (!f || fputs(value, f) < 0 || fclose(f))
+		SKIP("fs.protected_regular can't be set here");
+}
+
+static void restore_protected(void)
+{
+	write_protected(protected_before);
+}
+
+/* With 2 nobody, root neither, may open another's file in a sticky directory with O_CREAT. */
+TEST(two_users_under_protected_regular)
+{
+	FILE *f = fopen(PROTECTED_REGULAR, "re");
+
+	need_root();
+	if (!f || !fgets(protected_before, sizeof protected_before, f))
+		SKIP("there is no fs.protected_regular");
+	(void)fclose(f);
+	write_protected("2");
+	REQUIRE_EQ(atexit(restore_protected), 0);
+	two_users();
+}
+
+static void collect_elsewhere(void *arg)
+{
+	struct shared *s = arg;
+
+	EXPECT(mqshm_queue_gc(s->name, NULL, NULL), 0);
+	CHECK_EQ(STAT(s->name, consumers[0].alive), 1);
+}
+
+/* Another clock tells other start times: those of the other side must not be taken for those of another process. */
+TEST(a_look_from_another_time_namespace)
+{
+	struct mqshm_queue_options q = geometry(4, 8, 0);
+	struct shared *s = shared_memory(sizeof *s);
+	struct mqshm_consumer *c;
+	FILE *offsets;
+
+	need_root();
+	s->name = test_queue("clock");
+	c = open_consumer(s->name, &q, MQSHM_FROM_OLDEST, 0);
+	offsets = unshare(CLONE_NEWTIME) ? NULL : fopen("/proc/self/timens_offsets", "we");
+	if (!offsets || fputs("boottime 100000 0", offsets) < 0 || fclose(offsets)) {
+		EXPECT(mqshm_consumer_close(c), 0);
+		SKIP("no time namespace allowed here");
+	}
+	join(spawn(collect_elsewhere, s));
+	EXPECT(mqshm_consumer_close(c), 0);
 	check_gone(s->name);
 }
 

@@ -7,7 +7,7 @@
 #include "conformance/peers.h"
 
 #define PRODUCERS 4
-#define CONSUMERS_MOST 8
+#define CONSUMERS_MOST 32
 #define BLOCK 128
 
 struct shared {
@@ -162,6 +162,11 @@ TEST(to_2_consumers)
 TEST(to_8_consumers)
 {
 	run(256, 8, 20000);
+}
+
+TEST(to_32_consumers)
+{
+	run(1024, 32, 20000);
 }
 
 TEST(no_more_producers_than_there_are_places)
