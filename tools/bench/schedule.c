@@ -15,6 +15,7 @@
 #define MOVED 1.5		/* probes before and after that differ by more: discarded */
 #define DISTURBED 0.10		/* part of a run spent waiting for the processor, above which it is discarded */
 #define PROBE_DISTURBED 1.6	/* mean of a probe / its median, above which something else was running */
+#define AWAKE_NS 2000		/* less than any sleep and wake-up */
 #define PROBE_FRESH_NS 5000000	/* the probe after one run is the one before the next */
 #define CLASS_NEAR 52		/* ns of half a round trip */
 #define CLASS_MID 120
@@ -38,9 +39,14 @@ static enum bench_class class_of(const struct bench_run *run)
 	return ns < CLASS_NEAR ? BENCH_NEAR : ns < CLASS_MID ? BENCH_MID : BENCH_FAR;
 }
 
-static const char *judge(const struct bench_run *run)
+static const char *judge(const struct bench_case *c, const struct bench_run *run)
 {
+	bool sleeps = c->kind == BENCH_FUTEX || (c->kind == BENCH_LATENCY && c->wait == BENCH_SLEEP);
 	double ratio = run->before.ns / run->after.ns;
+
+	/* Two who answer while the other is still on its way to sleep never sleep: that measures something else. */
+	if (sleeps && run->p50 < AWAKE_NS)
+		return "awake";
 
 	if (ratio > MOVED || ratio < 1 / MOVED)
 		return "moved";
@@ -114,7 +120,7 @@ static int probed(struct bench_plan *plan, struct bench_case *c, struct bench_ru
 	last_probe = run->after;
 	last_probe_at = bench_now_ns();
 	run->class = class_of(run);
-	run->discarded = judge(run);
+	run->discarded = judge(c, run);
 	return result;
 }
 
