@@ -17,6 +17,20 @@ int mqshm_backend_get(const struct mqshm_backend **out)
 	return 0;
 }
 
+int mqshm_attach_begin(struct mqshm_attach *how, const struct mqshm_queue_options *queue,
+		       struct mqshm_queue_options *read, const struct mqshm_backend **backend)
+{
+	int rc = mqshm_check_name(how->name);
+
+	if (!rc)
+		rc = mqshm_backend_get(backend);
+	if (!rc && queue) {
+		rc = mqshm_read_options(read, queue);
+		how->queue = read;
+	}
+	return rc;
+}
+
 uint64_t mqshm_now_ns(void)
 {
 	struct timespec t;

@@ -81,6 +81,13 @@ extern const struct mqshm_backend mqshm_backend_posix;
 /* The backend for this process: MQSHM_BACKEND=posix|auto. -EINVAL for one that is not there. */
 int mqshm_backend_get(const struct mqshm_backend **out);
 
+/*
+ * What the open of both roles begins with: check the name, find the backend, read the options of the queue, if given,
+ * into *read, where how->queue then points.
+ */
+int mqshm_attach_begin(struct mqshm_attach *how, const struct mqshm_queue_options *queue,
+		       struct mqshm_queue_options *read, const struct mqshm_backend **backend);
+
 uint64_t mqshm_now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t mqshm_deadline(int timeout_ms);
 

@@ -432,11 +432,7 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 	int rc;
 
 	*out = NULL;
-	rc = mqshm_check_name(name);
-	if (!rc)
-		rc = mqshm_backend_get(&backend);
-	if (!rc && queue)
-		rc = mqshm_read_options(&read, queue);
+	rc = mqshm_attach_begin(&how, queue, &read, &backend);
 	if (rc)
 		return rc;
 	if (options && options->size != sizeof *options)
@@ -450,7 +446,6 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 	if (!c)
 		return mqshm_error(-ENOMEM, "no memory for a handle");
 	rc = mqshm_patience_init(&c->patience, options ? options->spin_us : 0);
-	how.queue = queue ? &read : NULL;
 	if (options) {
 		how.flags = options->flags;
 		how.start = options->start;

@@ -480,11 +480,7 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 	int rc;
 
 	*out = NULL;
-	rc = mqshm_check_name(name);
-	if (!rc)
-		rc = mqshm_backend_get(&backend);
-	if (!rc && queue)
-		rc = mqshm_read_options(&read, queue);
+	rc = mqshm_attach_begin(&how, queue, &read, &backend);
 	if (rc)
 		return rc;
 	if (options && options->size != sizeof *options)
@@ -497,7 +493,6 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 		return mqshm_error(-ENOMEM, "no memory for a handle");
 	memset(p, 0, sizeof *p);
 	rc = mqshm_patience_init(&p->patience, options ? options->spin_us : 0);
-	how.queue = queue ? &read : NULL;
 	how.flags = options ? options->flags : 0;
 	if (!rc)
 		rc = backend->attach(&how, &p->mapping, &p->writer, NULL);
