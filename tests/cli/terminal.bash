@@ -16,6 +16,10 @@ terminal_begin()
 	fi
 	trap terminal_end EXIT
 	tm -f /dev/null new-session -d -s pane -x 80 -y 24 "env PS1='ready\$ ' bash --norc --noprofile"
+	if ! tm has-session -t pane; then
+		skip "$1" "tmux can't start here (no pseudo-terminals: is /dev/pts mounted?)"
+		conclude
+	fi
 	wait_until shows '^ready\$'
 }
 
