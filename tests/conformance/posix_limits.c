@@ -56,7 +56,8 @@ TEST(a_small_dev_shm)
 	need_root();
 	if (unshare(CLONE_NEWNS))
 		SKIP("no mount namespace allowed here");
-	REQUIRE_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP("mounts can't be made private here: / is no mount point (a chroot?)");
 	REQUIRE_EQ(mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=1m"), 0);
 	REQUIRE_EQ(statvfs("/dev/shm", &before), 0);
 	EXPECT(mqshm_queue_create(name, &q), -ENOSPC);
