@@ -18,7 +18,7 @@
 #define MQSHM_FOREVER UINT64_MAX
 
 /* How long a sleeper goes without looking whether its peer lives. A death is noticed by then; 20 looks a second cost
- * about 0.1 % of a processor. */
+ * under 0.2 % of a processor. */
 #define MQSHM_LIVENESS_NS 50000000u
 
 enum mqshm_role { MQSHM_ROLE_PRODUCER, MQSHM_ROLE_CONSUMER };
