@@ -27,16 +27,17 @@ SO       = libmqshm.so.$(MAJOR)
 LIB_OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
 TOOL_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/bench/*.c))
 EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
-TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c tests/conformance/*.c tests/death/*.c tests/abi/*.c))
+TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all help check demo bench install uninstall clean tests examples FORCE
+.PHONY: all help check torture demo bench install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
 	@echo 'make                     library and tool, into $(BUILD)/'
 	@echo 'make demo [INPUT=FILE]   stream a real file through a queue to five processes'
 	@echo 'make check [INSTALL=1]   every test; INSTALL=1 installs missing Debian packages first'
+	@echo 'make torture             the long form of the proofs of docs/verification.md: hours'
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
@@ -120,6 +121,11 @@ bench: $(BUILD)/mqshm
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run
+
+# The suites that have a long form; MQSHM_LONG asks for it.
+torture:
+	@INSTALL=$(INSTALL) BUILD=$(BUILD) MQSHM_LONG=1 TEST_LIMIT=$(or $(TEST_LIMIT),14400) \
+		tests/run steps/ torture/ hostile/ model/ arch/
 
 clean:
 	rm -rf $(BUILD)
