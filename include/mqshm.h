@@ -33,6 +33,8 @@
  *   -ESHUTDOWN         end of stream: the producer closed, and all is read. Given again at each call until a new
  *                      producer attaches. Never given by a queue that has not had a producer yet
  *   -EOWNERDEAD        the same after a producer that died without closing, or left by mqshm_producer_fail()
+ *   -ECONNABORTED      this consumer was evicted: it was too slow (MQSHM_SLOW_EVICT), or by hand (mqshm_queue_evict())
+ *   -ECANCELED         mqshm_consumer_cancel() or mqshm_producer_cancel() ended the wait
  *   -ESTALE            this handle lost its role: the queue was removed by force, or its object unlinked behind our
  *                      back; or its descriptor was closed by others; or, from release only and with the handle
  *                      as good as before, a zero-copy read was overtaken
@@ -82,6 +84,9 @@ const char *mqshm_last_error(void);
 #define MQSHM_CONSUMERS_MAX 256	  /* most that max_consumers may ask for */
 #define MQSHM_BLOCK_MAX (1u << 30) /* bytes of one message */
 #define MQSHM_NODES_MAX (1u << 30)
+#define MQSHM_CONSUMER_NAME_MAX 31 /* of the same characters as queue names */
+#define MQSHM_SLOW_MS_MAX 0x7fffffffu
+#define MQSHM_LEASE_MS_MAX 86400000u /* a day */
 
 /* struct mqshm_queue_options.flags: part of the queue */
 #define MQSHM_SHARED 0x0001	     /* up to 64 producers; each one's order is kept */
@@ -111,7 +116,16 @@ struct mqshm_queue_options {
 				   write to open the queue, read to see it in stat */
 	const void *metadata;	/* kept with the queue, at most MQSHM_METADATA_MAX bytes */
 	size_t metadata_size;	/* bytes */
+	uint32_t slow_policy;	/* MQSHM_SLOW_...: what becomes of a reliable consumer that lives but holds a push back for
+				   slow_ms without moving its cursor. Not with MQSHM_OVERWRITE */
+	uint32_t slow_ms;	/* 1..2^31-1, with MQSHM_SLOW_EVICT and ..._DEMOTE. Looked at every 50 ms by producers that wait, or
+				   whose push without waiting fails */
 };
+
+/* struct mqshm_queue_options.slow_policy */
+#define MQSHM_SLOW_BLOCK 0  /* the producer waits for it (default) */
+#define MQSHM_SLOW_EVICT 1  /* it loses its role: -ECONNABORTED */
+#define MQSHM_SLOW_DEMOTE 2 /* it reads on as a lossy consumer (MQSHM_LOSSY): it is told by `missed` */
 
 /*
  * Create a queue, or check that the existing one matches. It lives until it has had a participant and the last
@@ -119,6 +133,13 @@ struct mqshm_queue_options {
  * 0: created; 1: it existed and matches. -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EBADMSG -EPROTONOSUPPORT
  */
 int mqshm_queue_create(const char *name, const struct mqshm_queue_options *options);
+
+/*
+ * End the role of the consumer with this id (as stat shows it), alive or not: it gets -ECONNABORTED, and the producer goes on
+ * without it. A lease ends too. 0; -ENOENT (no such queue) -ESRCH (no such consumer) -EACCES -EBADMSG -EPROTONOSUPPORT -EINVAL
+ * -ETIMEDOUT
+ */
+int mqshm_queue_evict(const char *name, uint32_t consumer_id);
 
 #define MQSHM_FORCE 1
 /*
@@ -141,13 +162,18 @@ struct mqshm_participant_stat {
 	uint32_t id;		  /* its slot: 0..max-1 */
 	int32_t pid;		  /* as seen in its own pid namespace */
 	uint32_t alive;		  /* 0: died, not yet cleaned up */
-	uint32_t lossy;		  /* consumers: never holds the producer back */
+	uint32_t lossy;		  /* consumers: never holds the producer back: attached so, or demoted */
+	uint32_t demoted;	  /* consumers: 1: was too slow, and is lossy since then */
+	uint32_t leased;	  /* consumers: 1: the owner left or died, a successor of that name may go on. pid is the former's */
+	uint32_t lease_ms;	  /* consumers with a name; of a leased one what is left of it */
+	char name[MQSHM_CONSUMER_NAME_MAX + 1]; /* consumers: "", or what they attached as */
 	char comm[16];		  /* program name at the time it attached */
 	uint64_t attached_at_ns;  /* CLOCK_REALTIME */
 	uint64_t last_access_ns;  /* consumers: CLOCK_REALTIME of about the last read; exact to 32 messages or the last wait */
 	uint64_t lag;		  /* consumers: messages not yet read */
 	uint64_t missed;	  /* consumers: messages it could not get */
 	uint64_t popped;	  /* consumers: messages read */
+	uint64_t blocks_ns;	  /* consumers: how long a producer waits for it to move, 0: none does */
 };
 
 #define MQSHM_PRODUCER_NONE 0	 /* never had one */
@@ -180,6 +206,8 @@ struct mqshm_stat {
 	uint64_t kept;		   /* messages in the ring, read ones included: what a new consumer would get */
 	uint64_t consumers_ever;   /* how many have ever attached */
 	int32_t blocked_by;	   /* id of the consumer a producer waits for, or -1 */
+	uint32_t slow_policy, slow_ms; /* as in mqshm_queue_options */
+	uint64_t evicted, demoted; /* how many consumers ever were */
 	uint32_t producer_count, consumer_count;
 	struct mqshm_participant_stat *producers; /* producer_count of them, in order of id */
 	struct mqshm_participant_stat *consumers; /* consumer_count of them, in order of id */
@@ -217,11 +245,25 @@ struct mqshm_producer;
 #define MQSHM_SPIN_NEVER (-1)	/* sleep at once */
 #define MQSHM_SPIN_MAX 1000000	/* us */
 
+/* A consumer that was too slow, and what became of it. */
+struct mqshm_slow {
+	const char *queue;
+	uint32_t policy;    /* MQSHM_SLOW_EVICT or MQSHM_SLOW_DEMOTE */
+	uint32_t id;	    /* its slot */
+	int32_t pid;
+	char comm[16];
+	uint64_t lag;	    /* messages it had not read */
+	uint64_t blocked_ns;/* how long it has held a push back without moving */
+};
+
 struct mqshm_producer_options {
 	size_t size;	  /* sizeof(struct mqshm_producer_options) */
 	uint32_t flags;
 	int32_t spin_us;  /* how long a wait looks before it sleeps, in us: 1..MQSHM_SPIN_MAX, MQSHM_SPIN_NEVER; 0: the default:
 			     20 us that shrink while they are of no use, none on one processor */
+	void (*slow)(const struct mqshm_slow *slow, void *arg); /* NULL, or told of each consumer that this producer evicts or
+			     demotes, in its thread, during a push. It must not use this producer */
+	void *slow_arg;
 };
 
 /*
@@ -304,12 +346,20 @@ struct mqshm_consumer_options {
 	int32_t start;	  /* MQSHM_FROM_... */
 	int32_t spin_us;  /* as for producers */
 	int32_t wait_ms;  /* wait that long for a queue that does not exist yet: -1 for ever, 0 (default) -ENOENT at once */
+	const char *name; /* NULL, or 1..31 of A-Z a-z 0-9 . _ -: its cursor is kept when this process closes it or dies, and the
+			     next one that attaches with this name, as the same user, goes on there (start is for the first one). -EBUSY
+			     while another lives with it */
+	uint32_t lease_ms;/* with name: 1..86400000. How long the cursor is kept, and holds the producer back, without a
+			     process. Then it is given up, and whoever comes later starts anew */
 };
 
 /*
  * Attach as consumer. queue as in mqshm_producer_open(); where it is not NULL, a missing queue is created and
  * wait_ms means nothing. The first reliable consumer of a queue with MQSHM_HOLD starts at its first message,
  * whatever its start mode. Errors as for producers, and -EINTR while waiting for a queue; -EBUSY: max_consumers are there.
+ *
+ * A named consumer's successor gets what the former had not moved past: with pop, what it was just processing when it died is
+ * not given again (at most once); with peek and release it is (at least once), and the sequence tells it.
  */
 int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const struct mqshm_queue_options *queue,
 			const struct mqshm_consumer_options *options);
@@ -357,8 +407,23 @@ int mqshm_consumer_id(const struct mqshm_consumer *consumer);
 
 int mqshm_consumer_info(const struct mqshm_consumer *consumer, struct mqshm_queue_info *info);
 
-/* Leave; the last user of a queue removes it. As mqshm_producer_close(). */
+/* Has the queue's slow-consumer policy made it lossy? Did it take on the cursor of a former one of its name? 1 or 0; -ECHILD */
+int mqshm_consumer_demoted(const struct mqshm_consumer *consumer);
+int mqshm_consumer_resumed(const struct mqshm_consumer *consumer);
+
+/*
+ * The wait that goes on with this handle, or else the next one, returns -ECANCELED, once. From any thread and from
+ * signal handlers; the handle must not be closed meanwhile.
+ */
+void mqshm_consumer_cancel(struct mqshm_consumer *consumer);
+void mqshm_producer_cancel(struct mqshm_producer *producer);
+
+/*
+ * Leave; the last user of a queue removes it. As mqshm_producer_close(). The cursor of a named consumer is kept for its
+ * lease_ms; leave gives it up.
+ */
 int mqshm_consumer_close(struct mqshm_consumer *consumer);
+int mqshm_consumer_leave(struct mqshm_consumer *consumer);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

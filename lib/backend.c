@@ -67,6 +67,25 @@ const char *mqshm_who(const struct mqshm_participant *participant, char *buffer,
 	return buffer;
 }
 
+int mqshm_lost_role(const struct mqshm_mapping *m)
+{
+	const struct mqshm_participant *self = &m->ring.participants[m->participant];
+	bool same = MQSHM_SLOT_GENERATION(smp_load_acquire(&self->state)) == MQSHM_SLOT_GENERATION(m->state);
+	uint32_t why = same ? READ_ONCE(self->why) : 0, by = READ_ONCE(self->ended_by);
+
+	if (READ_ONCE(m->ring.info->dead))
+		return mqshm_error(-ESTALE, "queue '%s' was removed", m->name);
+	if (why == MQSHM_WHY_SLOW)
+		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by pid %u: it was held back for %u ms", m->name,
+				   by, m->ring.slow_ms);
+	if (why == MQSHM_WHY_BY_HAND)
+		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by hand (pid %u)", m->name, by);
+	if (why == MQSHM_WHY_HOSTILE)
+		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by pid %u: the cursor was out of bounds", m->name,
+				   by);
+	return mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", m->name);
+}
+
 void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 {
 	__u64 word = smp_load_acquire(&ring->info->producer_epoch);

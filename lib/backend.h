@@ -30,6 +30,9 @@ struct mqshm_attach {
 	uint32_t flags; /* MQSHM_LOSSY | MQSHM_PREFAULT | MQSHM_MLOCK */
 	int start;	/* consumers: MQSHM_FROM_... */
 	int wait_ms;	/* for a missing queue */
+	const char *consumer_name; /* NULL: none */
+	uint32_t lease_ms;
+	bool *resumed;	/* set: a former one's cursor was taken on */
 };
 
 /* An attached role: a mapping of the queue, owned by one handle. Backends embed it in their own struct. */
@@ -52,12 +55,13 @@ struct mqshm_backend {
 	int (*gc)(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg);
 	int (*stat)(const char *name, struct mqshm_stat **out);
 	int (*list)(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
+	int (*evict_from)(const char *name, uint32_t slot); /* mqshm_queue_evict() */
 
 	/*
 	 * Roles. attach claims a role, in one step as seen by others: with a taken-over writer for an exclusive
 	 * producer, a joined reader for a consumer. detach gives it back and removes the queue with its last user; how is
-	 * MQSHM_EPOCH_CLOSED, or _CRASHED for a producer that leaves in the middle; in a child it only frees memory
-	 * (-ECHILD).
+	 * MQSHM_EPOCH_CLOSED, or _CRASHED for a producer that leaves in the middle; a named consumer's cursor is kept,
+	 * unless how is MQSHM_EPOCH_NONE; in a child it only frees memory (-ECHILD).
 	 */
 	int (*attach)(const struct mqshm_attach *how, struct mqshm_mapping **out, struct mqshm_writer *writer,
 		      struct mqshm_reader *reader);
@@ -70,8 +74,10 @@ struct mqshm_backend {
 	/* Is participant i alive? If not its role is ended (and all woken). 1: alive, or just leaving its FREE slot; 0: was
 	 * dead or is not there. */
 	int (*check)(struct mqshm_mapping *mapping, uint32_t i);
-	/* End the role of a participant that broke the protocol. */
-	void (*evict)(struct mqshm_mapping *mapping, uint32_t i);
+	/* End the role of a live participant, or make a reliable consumer lossy. why is MQSHM_WHY_...; false: not now,
+	 * somebody else is at it, or it has none. */
+	bool (*evict)(struct mqshm_mapping *mapping, uint32_t i, uint32_t why);
+	bool (*demote)(struct mqshm_mapping *mapping, uint32_t i, uint32_t why);
 	/* Is our own role still ours, and the queue still there? 0 or -ESTALE. */
 	int (*check_self)(struct mqshm_mapping *mapping);
 };
@@ -93,6 +99,17 @@ uint64_t mqshm_deadline(int timeout_ms);
 
 /* Make an armed word even and wake all who sleep on it. */
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+
+/* Is the role still ours? It may have been demoted. */
+static inline bool mqshm_has_role(const struct mqshm_mapping *m)
+{
+	uint32_t word = smp_load_acquire(&m->ring.participants[m->participant].state);
+
+	return MQSHM_SLOT_GENERATION(word) == MQSHM_SLOT_GENERATION(m->state) && slot_is_live(word);
+}
+
+/* Why we have no role any more, with the sentence: -ESTALE or -ECONNABORTED. */
+int mqshm_lost_role(const struct mqshm_mapping *mapping);
 
 /* "pid 123 (sinegen)" of a participant, for sentences. */
 const char *mqshm_who(const struct mqshm_participant *participant, char *buffer, size_t size);

@@ -69,8 +69,7 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 		uint32_t word = smp_load_acquire(&r->participants[i].state);
 		int rc;
 
-		if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE &&
-		    posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
+		if (slot_is_live(word) && posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			continue;
 		rc = take_slot(p, i);
 		if (rc > 0)
@@ -85,13 +84,17 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 			   role == MQSHM_ROLE_CONSUMER ? "consumers" : "producers");
 }
 
-static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant, uint32_t flags)
+static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant,
+			     const struct mqshm_attach *how)
 {
+	uint32_t flags = how->flags;
 	struct timespec now;
 	FILE *f;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	WRITE_ONCE(participant->flags, flags & MQSHM_LOSSY ? MQSHM_ROLE_LOSSY : 0);
+	WRITE_ONCE(participant->why, 0);
+	WRITE_ONCE(participant->uid, geteuid());
 	WRITE_ONCE(participant->pid, (uint32_t)getpid());
 	WRITE_ONCE(participant->pid_start, p->pid_namespace ? posix_start_time((uint32_t)getpid()) : 0);
 	WRITE_ONCE(participant->attached_at_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
@@ -104,6 +107,10 @@ static void fill_participant(struct posix_mapping *p, struct mqshm_participant *
 			memcpy(participant->comm, comm, strnlen(comm, 15));
 		fclose(f);
 	}
+	memset(participant->name, 0, sizeof participant->name);
+	if (how->consumer_name)
+		memcpy(participant->name, how->consumer_name, strnlen(how->consumer_name, MQSHM_CONSUMER_NAME_MAX));
+	WRITE_ONCE(participant->lease_ms, how->lease_ms);
 	smp_store_release(&participant->pid_namespace, p->pid_namespace);
 }
 
@@ -117,7 +124,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 	int rc = 0;
 
 	WRITE_ONCE(r->info->used, 1);
-	fill_participant(p, participant, how->flags);
+	fill_participant(p, participant, how);
 	p->base.state = (READ_ONCE(*state) & ~0xffu) | MQSHM_SLOT_LIVE;
 	if (how->role == MQSHM_ROLE_CONSUMER) {
 		reader->ring = r;
@@ -141,9 +148,76 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 		__atomic_fetch_add(&r->info->producers_ever, 1, __ATOMIC_RELAXED);
 	}
 	if (rc) {
-		posix_end_role(p, p->base.participant, MQSHM_SLOT_FREE, MQSHM_EPOCH_CRASHED);
+		posix_end_role(p, p->base.participant, MQSHM_SLOT_FREE, MQSHM_EPOCH_CRASHED, 0);
 		return mqshm_error(rc, "queue '%s' is damaged: its positions make no sense", how->name);
 	}
+	posix_wake_all(p);
+	return 0;
+}
+
+/* Repair byte held: is the cursor in slot i there for us? 0; -ENOENT: its lease has ended; -EBUSY and why. */
+static int may_resume(struct posix_mapping *p, const struct mqshm_attach *how, uint32_t i)
+{
+	const struct mqshm_participant *participant = &p->base.ring.participants[i];
+	const char *name = p->base.name;
+	char who[64];
+
+	if (!posix_has_role(&p->base.ring, i))
+		return -ENOENT;
+	if (MQSHM_SLOT_STATE(smp_load_acquire(&participant->state)) != MQSHM_SLOT_LEASED)
+		return mqshm_error(-EBUSY, "queue '%s' has a live consumer '%s': %s", name, how->consumer_name,
+				   mqshm_who(participant, who, sizeof who));
+	if (READ_ONCE(participant->uid) != geteuid())
+		return mqshm_error(-EBUSY, "consumer '%s' of queue '%s' belongs to user %u", how->consumer_name, name,
+				   READ_ONCE(participant->uid));
+	if (!(READ_ONCE(participant->flags) & MQSHM_ROLE_LOSSY) != !(how->flags & MQSHM_LOSSY))
+		return mqshm_error(-EBUSY, "consumer '%s' of queue '%s' was attached %s", how->consumer_name, name,
+				   how->flags & MQSHM_LOSSY ? "reliable" : "lossy");
+	return 0;
+}
+
+/* Life-cycle byte held: take on the cursor that a former consumer of our name has left. -ENOENT: there is none. */
+static int resume(struct posix_mapping *p, const struct mqshm_attach *how, struct mqshm_reader *reader)
+{
+	struct mqshm_ring *r = &p->base.ring;
+	struct mqshm_participant *participant;
+	uint32_t i, generation;
+	int rc;
+
+	for (i = r->max_producers; i < r->max_producers + r->max_consumers; i++)
+		if (posix_has_role(r, i) && !strncmp((const char *)r->participants[i].name, how->consumer_name,
+						     sizeof r->participants[i].name))
+			break;
+	if (i == r->max_producers + r->max_consumers)
+		return -ENOENT;
+	posix_reap(p, i); /* a lease begins, or ends */
+	if (!posix_lock_repair(p, i, mqshm_now_ns() + LIFECYCLE_NS))
+		return mqshm_error(-ETIMEDOUT, "consumer '%s' of queue '%s' is being repaired by another process, which "
+				   "doesn't get on (stopped?)", how->consumer_name, p->base.name);
+	participant = &r->participants[i];
+	generation = (MQSHM_SLOT_GENERATION(smp_load_acquire(&participant->state)) + 1) & 0xffffff;
+	rc = may_resume(p, how, i);
+	if (!rc && posix_try_lock(p->lock_fd, MQSHM_LOCK_OWNER(i, generation)) <= 0)
+		rc = mqshm_error(-EBUSY, "consumer '%s' of queue '%s' can't be locked", how->consumer_name, p->base.name);
+	if (!rc) {
+		WRITE_ONCE(participant->pid_namespace, 0); /* no verdict from the former owner's pid */
+		fill_participant(p, participant, how);
+		reader->ring = r;
+		reader->slot = i - r->max_producers;
+		rc = reader_resume(reader, generation);
+		if (rc) {
+			posix_end_role(p, i, MQSHM_SLOT_ENDED, 0, MQSHM_WHY_HOSTILE);
+			rc = mqshm_error(rc, "queue '%s' is damaged: the cursor of consumer '%s' makes no sense", p->base.name,
+					 how->consumer_name);
+		}
+	}
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	if (rc)
+		return rc;
+	WRITE_ONCE(r->info->used, 1);
+	p->base.participant = i;
+	p->base.state = reader->state;
+	__atomic_fetch_add(&r->info->consumers_ever, 1, __ATOMIC_RELAXED);
 	posix_wake_all(p);
 	return 0;
 }
@@ -167,10 +241,15 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 	if (rc)
 		return rc;
 	p->base.role = how->role;
-	rc = find_slot(p, how->role);
-	if (rc >= 0) {
-		p->base.participant = (uint32_t)rc;
-		rc = claim(p, how, writer, reader);
+	rc = how->consumer_name ? resume(p, how, reader) : -ENOENT;
+	if (how->resumed)
+		*how->resumed = !rc;
+	if (rc == -ENOENT) {
+		rc = find_slot(p, how->role);
+		if (rc >= 0) {
+			p->base.participant = (uint32_t)rc;
+			rc = claim(p, how, writer, reader);
+		}
 	}
 	if (rc) {
 		if (fresh)
@@ -196,8 +275,13 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 		posix_close(p);
 		return mqshm_error(-ECHILD, "the handle belongs to a parent process");
 	}
-	if (READ_ONCE(m->ring.participants[m->participant].state) == m->state)
-		posix_end_role(p, m->participant, MQSHM_SLOT_FREE, how);
+	if (mqshm_has_role(m))
+		posix_end_role(p, m->participant,
+			       how != MQSHM_EPOCH_NONE && READ_ONCE(m->ring.participants[m->participant].lease_ms) &&
+					       m->role == MQSHM_ROLE_CONSUMER
+				       ? MQSHM_SLOT_LEASED
+				       : MQSHM_SLOT_FREE,
+			       how, 0);
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
 	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS) && !(m->ring.flags & MQSHM_PERSISTENT) &&
 	    !posix_anybody(p)) /* our former slot too: it may have a new owner */
@@ -242,16 +326,23 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 		return posix_alive(p->lock_fd, participant, i, p->pid_namespace);
 	/* The lock tells, for 0.5 us; reading /proc costs 30 times that and is only needed for the rare orphan that keeps
 	 * a dead parent's lock: every eighth look. */
-	if ((state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
+	if (state == MQSHM_SLOT_LEASED && posix_lease_left(participant))
+		return 1;
+	if ((slot_is_live(word) || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
 	    (++p->looks % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
 		return 1;
 	posix_reap(p, i);
 	return 0;
 }
 
-static void evict(struct mqshm_mapping *m, uint32_t i)
+static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t why)
 {
-	posix_evict(posix(m), i);
+	return posix_evict(posix(m), i, why);
+}
+
+static bool demote(struct mqshm_mapping *m, uint32_t i, uint32_t why)
+{
+	return posix_demote(posix(m), i, why);
 }
 
 static int check_self(struct mqshm_mapping *m)
@@ -259,11 +350,8 @@ static int check_self(struct mqshm_mapping *m)
 	struct posix_mapping *p = posix(m);
 	struct stat st;
 
-	if (READ_ONCE(m->ring.participants[m->participant].state) != m->state) {
-		if (READ_ONCE(m->ring.info->dead))
-			return mqshm_error(-ESTALE, "queue '%s' was removed", m->name);
-		return mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", m->name);
-	}
+	if (!mqshm_has_role(m))
+		return mqshm_lost_role(m);
 	if (!posix_has_lock_fd(p, &st))
 		return mqshm_error(-ESTALE, "the lock descriptor of queue '%s' was closed by this process (closefrom?)",
 				   m->name);
@@ -271,7 +359,7 @@ static int check_self(struct mqshm_mapping *m)
 		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
 		__atomic_store_n(&m->ring.info->dead, 1, __ATOMIC_RELEASE);
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
-			posix_evict(p, i);
+			posix_evict(p, i, MQSHM_WHY_REMOVED);
 		posix_wake_all(p);
 	}
 	if (READ_ONCE(m->ring.info->dead))
@@ -284,7 +372,7 @@ static int check_self(struct mqshm_mapping *m)
 static void evict_all(struct posix_mapping *p)
 {
 	for (uint32_t i = 0; i < p->base.ring.max_producers + p->base.ring.max_consumers; i++)
-		posix_evict(p, i);
+		posix_evict(p, i, MQSHM_WHY_REMOVED);
 }
 
 static int remove_broken(const char *name)
@@ -305,6 +393,11 @@ static int exists(const char *name)
 	return fd < 0 ? fd : 0;
 }
 
+static bool has_user(uint32_t word)
+{
+	return slot_is_live(word) || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LEASED;
+}
+
 /* Who uses the queue, up to three of them, for people. */
 static void name_users(struct posix_mapping *p, char *text, size_t size)
 {
@@ -316,7 +409,7 @@ static void name_users(struct posix_mapping *p, char *text, size_t size)
 	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
 		char who[64];
 
-		if (MQSHM_SLOT_STATE(smp_load_acquire(&r->participants[i].state)) != MQSHM_SLOT_LIVE)
+		if (!has_user(smp_load_acquire(&r->participants[i].state)))
 			continue;
 		if (used > size - 80 || more++ >= 3)
 			continue;
@@ -376,14 +469,15 @@ static int gc_one(const char *name, void (*report)(const char *name, const char 
 		char who[64], what[128];
 		bool producer = i < r->max_producers;
 
-		if (MQSHM_SLOT_STATE(smp_load_acquire(&r->participants[i].state)) != MQSHM_SLOT_LIVE ||
+		if (!has_user(smp_load_acquire(&r->participants[i].state)) ||
 		    posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			continue;
 		mqshm_who(&r->participants[i], who, sizeof who);
 		if (!posix_reap(p, i) || !report)
 			continue;
-		snprintf(what, sizeof what, "ended %s %u of %s", producer ? "producer" : "consumer",
-			 producer ? i : i - r->max_producers, who);
+		snprintf(what, sizeof what, "%s %s %u of %s",
+			 MQSHM_SLOT_STATE(READ_ONCE(r->participants[i].state)) == MQSHM_SLOT_LEASED ? "began the lease of" : "ended",
+			 producer ? "producer" : "consumer", producer ? i : i - r->max_producers, who);
 		report(name, what, arg);
 	}
 	posix_close(p);
@@ -405,11 +499,35 @@ static int gc(const char *name, void (*report)(const char *name, const char *wha
 	return count < 0 ? count : removed;
 }
 
+/* mqshm_queue_evict() */
+static int evict_from(const char *name, uint32_t slot)
+{
+	struct posix_mapping *p;
+	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
+	int rc = posix_open(name, NULL, 0, deadline, &p, NULL);
+	uint32_t i;
+
+	if (rc)
+		return rc;
+	posix_lifecycle_unlock(p); /* a slot's repair byte is enough, and its holder may be stopped */
+	i = p->base.ring.max_producers + slot;
+	if (slot >= p->base.ring.max_consumers || !posix_has_role(&p->base.ring, i))
+		rc = mqshm_error(-ESRCH, "queue '%s' has no consumer %u", name, slot);
+	else if (!posix_lock_repair(p, i, deadline))
+		rc = mqshm_error(-ETIMEDOUT, "consumer %u of queue '%s' is being repaired by another process, which "
+				 "doesn't get on (stopped?)", slot, name);
+	else if (!posix_end_role(p, i, MQSHM_SLOT_ENDED, 0, MQSHM_WHY_BY_HAND))
+		rc = mqshm_error(-ESRCH, "consumer %u of queue '%s' has just left", slot, name);
+	posix_close(p);
+	return rc;
+}
+
 const struct mqshm_backend mqshm_backend_posix = {
 	.name = "posix",
 	.create = create,
 	.remove = remove_queue,
 	.gc = gc,
+	.evict_from = evict_from,
 	.stat = posix_stat,
 	.list = posix_list,
 	.attach = attach,
@@ -418,5 +536,6 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.wake = wake,
 	.check = check,
 	.evict = evict,
+	.demote = demote,
 	.check_self = check_self,
 };

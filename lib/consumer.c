@@ -23,6 +23,8 @@ struct mqshm_consumer {
 	struct mqshm_mapping *mapping;
 	struct mqshm_reader reader;
 	uint32_t accesses;
+	uint32_t cancelled;
+	bool resumed;
 
 	size_t peeked; /* how many release may still move past ... */
 	struct mqshm_found peek_end; /* ... and where it gets then */
@@ -88,6 +90,7 @@ static void wait_init(struct mqshm_wait *w, struct mqshm_consumer *c, int timeou
 		.watch = &c->mapping->ring.producer->tail,
 		.check = check_producers,
 		.arg = c,
+		.cancelled = &c->cancelled,
 		.timeout_ms = timeout_ms,
 	};
 }
@@ -129,7 +132,7 @@ static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, str
 {
 	int rc;
 
-	if (unlikely(READ_ONCE(*c->reader.state_word) != c->reader.state))
+	if (unlikely(READ_ONCE(*c->reader.state_word) != c->reader.state) && !reader_demoted(&c->reader))
 		return damaged(c, -ESTALE); /* removed by force: no end of stream */
 	rc = stream_end(c);
 	if (rc && smp_load_acquire(&c->reader.ring->producer->tail) == c->reader.position)
@@ -157,7 +160,7 @@ static inline void moved(struct mqshm_consumer *c, uint64_t next, uint64_t next_
 
 static inline void copy_out(const struct mqshm_reader *rd, void *to, const struct mqshm_found *f)
 {
-	if (unlikely(rd->lossy))
+	if (unlikely(rd->racy))
 		racy_copy(to, f->payload, f->size);
 	else if (likely(f->size))
 		memcpy(to, f->payload, f->size);
@@ -408,6 +411,23 @@ int64_t mqshm_consumer_missed(const struct mqshm_consumer *c)
 	return *c->owner ? (int64_t)c->reader.missed : child();
 }
 
+int mqshm_consumer_demoted(const struct mqshm_consumer *c)
+{
+	return *c->owner ? MQSHM_SLOT_STATE(READ_ONCE(*c->reader.state_word)) == MQSHM_SLOT_DEMOTED : child();
+}
+
+int mqshm_consumer_resumed(const struct mqshm_consumer *c)
+{
+	return *c->owner ? c->resumed : child();
+}
+
+void mqshm_consumer_cancel(struct mqshm_consumer *c)
+{
+	__atomic_store_n(&c->cancelled, 1, __ATOMIC_RELAXED);
+	smp_mb(); /* MO-2: the word is out before we look whether it sleeps */
+	mqshm_wake(c->mapping, &c->mapping->ring.info->data);
+}
+
 int mqshm_consumer_id(const struct mqshm_consumer *c)
 {
 	return *c->owner ? (int)c->reader.slot : child();
@@ -450,7 +470,12 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 		how.flags = options->flags;
 		how.start = options->start;
 		how.wait_ms = options->wait_ms;
+		how.consumer_name = options->name;
+		how.lease_ms = options->lease_ms;
+		how.resumed = &c->resumed;
 	}
+	if (!rc && options)
+		rc = mqshm_check_consumer_name(options->name, options->lease_ms);
 	if (!rc)
 		rc = backend->attach(&how, &c->mapping, NULL, &c->reader);
 	if (rc) {
@@ -463,14 +488,24 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 	return 0;
 }
 
-int mqshm_consumer_close(struct mqshm_consumer *c)
+static int leave(struct mqshm_consumer *c, uint32_t how)
 {
 	KEEP_ERRNO;
 	int rc;
 
 	if (!c)
 		return 0;
-	rc = c->mapping->backend->detach(c->mapping, MQSHM_EPOCH_CLOSED);
+	rc = c->mapping->backend->detach(c->mapping, how);
 	free(c);
 	return rc;
+}
+
+int mqshm_consumer_close(struct mqshm_consumer *c)
+{
+	return leave(c, MQSHM_EPOCH_CLOSED);
+}
+
+int mqshm_consumer_leave(struct mqshm_consumer *c)
+{
+	return leave(c, MQSHM_EPOCH_NONE);
 }

@@ -17,6 +17,22 @@
 
 uint64_t mqshm_test_base_position;
 
+static const char name_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+int mqshm_check_consumer_name(const char *name, uint32_t lease_ms)
+{
+	size_t length = name ? strnlen(name, MQSHM_CONSUMER_NAME_MAX + 1) : 0;
+
+	if (!name)
+		return lease_ms ? mqshm_error(-EINVAL, "lease_ms is %u, but the consumer has no name", lease_ms) : 0;
+	if (length == 0 || length > MQSHM_CONSUMER_NAME_MAX || strspn(name, name_letters) != length)
+		return mqshm_error(-EINVAL, "a consumer's name has 1 to %d of A-Z a-z 0-9 . _ -", MQSHM_CONSUMER_NAME_MAX);
+	if (lease_ms - 1 >= MQSHM_LEASE_MS_MAX)
+		return mqshm_error(-EINVAL, "lease_ms of consumer '%s' is %u, not 1..%u", name, lease_ms,
+				   MQSHM_LEASE_MS_MAX);
+	return 0;
+}
+
 int mqshm_check_name(const char *name)
 {
 	size_t length;
@@ -28,7 +44,7 @@ int mqshm_check_name(const char *name)
 		return mqshm_error(-EINVAL, "a queue name has 1 to %d characters", MQSHM_NAME_MAX);
 	if (name[0] == '.')
 		return mqshm_error(-EINVAL, "queue name '%s' starts with a dot", name);
-	if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != length)
+	if (strspn(name, name_letters) != length)
 		return mqshm_error(-EINVAL, "a queue name consists of A-Z a-z 0-9 . _ -");
 	if (!strcmp(name, "control"))
 		return mqshm_error(-EINVAL, "the name 'control' is reserved");
@@ -72,6 +88,13 @@ int mqshm_read_options(struct mqshm_queue_options *options, const struct mqshm_q
 		return mqshm_error(-EINVAL, "timestamps can't be both off and the caller's own");
 	if ((options->flags & MQSHM_OVERWRITE) && (options->flags & MQSHM_HOLD))
 		return mqshm_error(-EINVAL, "a queue that overwrites can't hold messages for a first consumer");
+	if (options->slow_policy > MQSHM_SLOW_DEMOTE)
+		return mqshm_error(-EINVAL, "slow_policy is %u, not one of MQSHM_SLOW_...", options->slow_policy);
+	if (options->slow_policy && (options->flags & MQSHM_OVERWRITE))
+		return mqshm_error(-EINVAL, "nobody is too slow for a queue that overwrites: no slow_policy");
+	if (options->slow_policy ? options->slow_ms - 1 >= MQSHM_SLOW_MS_MAX : options->slow_ms)
+		return mqshm_error(-EINVAL, "slow_ms is %u; 1..%u with a slow_policy, else 0", options->slow_ms,
+				   MQSHM_SLOW_MS_MAX);
 	return 0;
 }
 
@@ -98,6 +121,8 @@ int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_que
 	info->node_header_bytes = (uint32_t)round_up(sizeof(struct mqshm_node), info->node_align);
 	info->flags = o->flags & MQSHM_QUEUE_FLAGS;
 	info->page_bytes = page;
+	info->slow_policy = o->slow_policy;
+	info->slow_ms = o->slow_ms;
 	info->consumer_stride = (uint32_t)consumer_stride;
 
 	/* One node more than node_count: what may be lost before the end of the ring is less than one. */
@@ -174,6 +199,8 @@ int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t f
 	    info->nodes_offset < info->consumers_offset + (uint64_t)info->max_consumers * info->consumer_stride ||
 	    file_bytes - info->nodes_offset < info->ring_bytes)
 		goto damaged;
+	if (info->slow_policy > MQSHM_SLOW_DEMOTE || info->slow_ms > MQSHM_SLOW_MS_MAX)
+		goto damaged;
 	if (info->base_position % 64 || info->base_position >= MQSHM_POSITION_MAX)
 		goto damaged;
 	return 0;
@@ -203,6 +230,8 @@ void mqshm_ring_init(struct mqshm_ring *ring, const struct mqshm_info *info, voi
 		.max_producers = info->max_producers,
 		.max_consumers = info->max_consumers,
 		.flags = info->flags,
+		.slow_policy = info->slow_policy,
+		.slow_ms = info->slow_ms,
 	};
 }
 
@@ -223,6 +252,8 @@ int mqshm_match(const struct mqshm_info *info, const char *name, const struct mq
 		{ "block_size", info->block_size, wanted->block_size },
 		{ "max_consumers", info->max_consumers, wanted->max_consumers },
 		{ "align", info->node_align, wanted->align },
+		{ "slow_policy", info->slow_policy, wanted->slow_policy },
+		{ "slow_ms", info->slow_ms, wanted->slow_ms },
 	};
 	uint32_t differ = (info->flags ^ wanted->flags) & MQSHM_QUEUE_FLAGS;
 

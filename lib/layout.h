@@ -15,6 +15,7 @@
 
 /* -EINVAL with a sentence that says what is wrong. */
 int mqshm_check_name(const char *name);
+int mqshm_check_consumer_name(const char *name, uint32_t lease_ms); /* name may be NULL: none */
 
 /* Copy options of any known size over the defaults; given may be NULL. -EINVAL */
 int mqshm_read_options(struct mqshm_queue_options *options, const struct mqshm_queue_options *given);

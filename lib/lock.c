@@ -10,8 +10,10 @@ static uint32_t word_of(uint32_t slot, uint32_t generation)
 	return (slot + 1) | ((generation << 8) & ~MQSHM_LOCK_WAITERS);
 }
 
-void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience)
+void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience,
+		     uint32_t *cancelled)
 {
+	lock->cancelled = cancelled;
 	lock->mapping = mapping;
 	lock->patience = patience;
 	lock->word = word_of(mapping->participant, MQSHM_SLOT_GENERATION(mapping->state));
@@ -71,6 +73,8 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 				continue;
 			}
 		}
+		if (deadline && mqshm_cancelled(lock->cancelled))
+			return mqshm_error(-ECANCELED, "the wait was cancelled");
 		if (now >= deadline) {
 			uint32_t slot = (held & 0xff) - 1;
 

@@ -11,15 +11,17 @@
 struct mqshm_lock {
 	struct mqshm_mapping *mapping;
 	struct mqshm_patience *patience;
+	uint32_t *cancelled;
 	uint64_t next_check_ns; /* of the holder */
 	uint32_t word;		/* ours */
 };
 
-void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience);
+void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience,
+		     uint32_t *cancelled);
 
 /*
  * 0: ours; 1: ours, taken from a dead holder, who may have died anywhere: take over the writer. -EAGAIN -ETIMEDOUT
- * -EINTR -ESTALE. deadline as in backend.h; at once is a deadline of 0.
+ * -EINTR -ECANCELED -ESTALE. deadline as in backend.h; at once is a deadline of 0.
  */
 int mqshm_lock_take(struct mqshm_lock *lock, uint64_t deadline);
 void mqshm_lock_release(struct mqshm_lock *lock);

@@ -10,8 +10,8 @@
  *
  * Who may change what:
  *   - attach, detach's last part, remove and gc hold the life-cycle byte.
- *   - A slot's state and bit belong to its owner while that lives; after that, and to evict, to the holder of the
- *     slot's repair byte. A slot is given to a new owner under that byte too, so a slow repair never hits a new owner.
+ *   - A slot's state and bit belong to its owner while that lives; after that, and to evict, demote or take on a lease,
+ *     to the holder of the slot's repair byte. A slot is given to a new owner under that byte too, so a slow repair never hits a new owner.
  */
 #ifndef MQSHM_POSIX_H
 #define MQSHM_POSIX_H
@@ -75,19 +75,27 @@ void posix_lifecycle_unlock(struct posix_mapping *p);
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace);
 uint64_t posix_pid_namespace(void);
 uint64_t posix_start_time(uint32_t pid);
+/* How long a LEASED slot is still kept, in ns; 0: its time has come. */
+uint64_t posix_lease_left(const struct mqshm_participant *participant);
 /* Does somebody hold the byte of the owner that the state word of slot i tells of? */
 bool posix_is_locked(int fd, uint32_t i, uint32_t word);
-/* The same, and does its process run? */
+/* The same, and does its process run? Of a LEASED slot: does the lease? */
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace);
 /* Is there a role in slot i, or what is left of one after a crash in posix_end_role()? */
 bool posix_has_role(struct mqshm_ring *r, uint32_t i);
-/* End the role of participant i if it is dead. True: it was, and we did. */
+/* Wait for a slot's repair byte: its holder may be stopped. */
+bool posix_lock_repair(struct posix_mapping *p, uint32_t i, uint64_t deadline);
+/* End the role of participant i if it is dead, or begin its lease. True: it was, and we did. */
 bool posix_reap(struct posix_mapping *p, uint32_t i);
-/* End the role of a live participant; nothing happens while another repairs its slot. */
-void posix_evict(struct posix_mapping *p, uint32_t i);
-/* End a role, as one who may (see above), and wake all. state: MQSHM_SLOT_FREE or _ENDED; how: MQSHM_EPOCH_CLOSED or
- * _CRASHED, for producers. Can be repeated after a crash at any point in it. True: it was us who ended it. */
-bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how);
+/* End the role of a live participant, or make it lossy; false, and nothing happens, while another repairs its slot. */
+bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why);
+bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why);
+/*
+ * End a role, as one who may (see above), and wake all. state: what becomes of the slot, MQSHM_SLOT_FREE, _ENDED or
+ * _LEASED; how: MQSHM_EPOCH_CLOSED or _CRASHED, for producers. why: MQSHM_WHY_..., 0: its owner leaves. Can be repeated
+ * after a crash at any point in it. True: it was us who ended it.
+ */
+bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how, uint32_t why);
 /* Does anybody live here? Not seen: who holds a role through p. Reaps on the way. Life-cycle byte held. */
 bool posix_anybody(struct posix_mapping *p);
 void posix_wake_all(struct posix_mapping *p);

@@ -149,8 +149,34 @@ int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid
 	return (state == 'Z' || state == 'X') && threads <= 1 ? 0 : 1;
 }
 
+/* Does the slot of this state word belong to somebody, be it one who comes or one who will come back? */
+static bool has_owner(uint32_t word)
+{
+	return slot_is_live(word) || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING ||
+	       MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LEASED;
+}
+
+static uint32_t lease_ms(const struct mqshm_participant *participant)
+{
+	uint32_t ms = READ_ONCE(participant->lease_ms);
+
+	return ms < MQSHM_LEASE_MS_MAX ? ms : MQSHM_LEASE_MS_MAX;
+}
+
+uint64_t posix_lease_left(const struct mqshm_participant *participant)
+{
+	uint64_t until = READ_ONCE(participant->lease_until_ns), now = mqshm_now_ns();
+	uint64_t most = lease_ms(participant) * 1000000ull;
+
+	if (until <= now)
+		return 0;
+	return until - now < most ? until - now : most;
+}
+
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
 {
+	if (MQSHM_SLOT_STATE(smp_load_acquire(&participant->state)) == MQSHM_SLOT_LEASED)
+		return posix_lease_left(participant);
 	return posix_is_locked(fd, i, smp_load_acquire(&participant->state)) &&
 	       posix_process_runs(participant, pid_namespace) != 0;
 }
@@ -173,39 +199,68 @@ static bool holds_back(struct mqshm_ring *r, uint32_t i)
 	return i >= r->max_producers && (smp_load_acquire(&r->info->reliable[slot / 64]) >> slot % 64 & 1);
 }
 
-bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how)
+/* The state first, as somebody else's deed: a reader that reads on must find it changed before what it reads is overwritten. */
+static bool set_state(struct mqshm_participant *participant, uint32_t *was, uint32_t state)
+{
+	uint32_t word = smp_load_acquire(&participant->state), generation = MQSHM_SLOT_GENERATION(word);
+
+	*was = word;
+	while (MQSHM_SLOT_GENERATION(word) == generation && has_owner(word)) {
+		*was = word;
+		if (__atomic_compare_exchange_n(&participant->state, &word, generation << 8 | state, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) /* MO-7 */
+			return true;
+	}
+	return false; /* it has ended already */
+}
+
+static void clear_reliable(struct mqshm_ring *r, uint32_t slot)
+{
+	__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+}
+
+/* The counters of one that leaves are kept with the queue. */
+static void retire(struct mqshm_ring *r, uint64_t got, uint64_t overwritten)
+{
+	__atomic_fetch_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&r->info->retired_overwritten, overwritten, __ATOMIC_RELAXED);
+}
+
+bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how, uint32_t why)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	struct mqshm_participant *participant = &r->participants[i];
-	uint32_t word = smp_load_acquire(&participant->state), slot = i - r->max_producers;
-	bool ended = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING, live;
+	bool consumer = i >= r->max_producers, ended;
+	uint32_t slot = i - r->max_producers, was;
 	uint64_t got = 0, overwritten = 0;
 
-	/*
-	 * The state first: a reader that reads on must find it changed before what it reads is overwritten. But one who
-	 * leaves by itself reads no more, and a slot that is FREE may have a new owner at once: so first all that is ours.
-	 */
-	if (i >= r->max_producers) {
+	/* One who leaves by itself reads no more, and a slot that is FREE may have a new owner at once: so first all that
+	 * is ours. */
+	if (consumer) {
 		struct mqshm_consumer_area *area = ring_area(r, slot);
 
 		overwritten = READ_ONCE(area->overwritten);
 		got = READ_ONCE(area->sequence) - READ_ONCE(area->joined);
 		if (state == MQSHM_SLOT_FREE)
-			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+			clear_reliable(r, slot);
 	}
-	live = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE; /* the area of one who joins may still be its predecessor's */
-	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | state, false,
-						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
-	if (i < r->max_producers) {
+	if (why && has_owner(READ_ONCE(participant->state))) { /* who died in here before has told already */
+		WRITE_ONCE(participant->why, why);
+		WRITE_ONCE(participant->ended_by, (uint32_t)getpid());
+	}
+	if (state == MQSHM_SLOT_LEASED)
+		WRITE_ONCE(participant->lease_until_ns,
+			   mqshm_now_ns() + lease_ms(participant) * 1000000ull);
+	ended = set_state(participant, &was, state);
+	if (!consumer) {
 		mqshm_settle_producers(r, how);
-	} else {
+	} else if (state != MQSHM_SLOT_LEASED) {
 		if (state != MQSHM_SLOT_FREE)
-			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
-		if (ended && live) {
-			__atomic_fetch_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0,
-					   __ATOMIC_RELAXED);
-			__atomic_fetch_add(&r->info->retired_overwritten, overwritten, __ATOMIC_RELAXED);
-		}
+			clear_reliable(r, slot);
+		if (ended && MQSHM_SLOT_STATE(was) != MQSHM_SLOT_JOINING) /* else the area may still be its predecessor's */
+			retire(r, got, overwritten);
+		if (ended && (why == MQSHM_WHY_SLOW || why == MQSHM_WHY_BY_HAND || why == MQSHM_WHY_HOSTILE))
+			__atomic_fetch_add(&r->info->evicted, 1, __ATOMIC_RELAXED);
 	}
 	posix_wake_all(p);
 	return ended;
@@ -214,31 +269,82 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 /* Is there something to do, also after one who died while doing it? */
 bool posix_has_role(struct mqshm_ring *r, uint32_t i)
 {
-	uint32_t state = MQSHM_SLOT_STATE(smp_load_acquire(&r->participants[i].state));
+	return has_owner(smp_load_acquire(&r->participants[i].state)) || holds_back(r, i);
+}
 
-	return state == MQSHM_SLOT_LIVE || state == MQSHM_SLOT_JOINING || holds_back(r, i);
+/* A named consumer that died leaves its cursor to a successor, all others nothing. */
+static uint32_t after_death(const struct mqshm_ring *r, uint32_t i)
+{
+	return i >= r->max_producers && slot_is_live(smp_load_acquire(&r->participants[i].state)) &&
+			       lease_ms(&r->participants[i])
+		       ? MQSHM_SLOT_LEASED
+		       : MQSHM_SLOT_ENDED;
 }
 
 bool posix_reap(struct posix_mapping *p, uint32_t i)
 {
+	struct mqshm_participant *participant = &p->base.ring.participants[i];
 	bool ended = false;
 
 	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
 		return false; /* somebody is at it */
-	if (posix_has_role(&p->base.ring, i) &&
-	    !posix_alive(p->lock_fd, &p->base.ring.participants[i], i, p->pid_namespace))
-		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED);
+	if (posix_has_role(&p->base.ring, i) && !posix_alive(p->lock_fd, participant, i, p->pid_namespace))
+		ended = posix_end_role(p, i, after_death(&p->base.ring, i), MQSHM_EPOCH_CRASHED,
+				       MQSHM_SLOT_STATE(READ_ONCE(participant->state)) == MQSHM_SLOT_LEASED
+					       ? MQSHM_WHY_LEASE
+					       : MQSHM_WHY_DIED);
 	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 	return ended;
 }
 
-void posix_evict(struct posix_mapping *p, uint32_t i)
+bool posix_lock_repair(struct posix_mapping *p, uint32_t i, uint64_t deadline)
 {
+	while (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0) {
+		if (mqshm_now_ns() >= deadline)
+			return false;
+		nanosleep(&(struct timespec){ 0, LIFECYCLE_NAP_NS }, NULL);
+	}
+	return true;
+}
+
+bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
+{
+	bool ended = false;
+
 	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
-		return;
+		return false;
 	if (posix_has_role(&p->base.ring, i))
-		posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED);
+		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, why);
 	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	return ended;
+}
+
+bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
+{
+	struct mqshm_ring *r = &p->base.ring;
+	struct mqshm_participant *participant = &r->participants[i];
+	uint32_t word;
+	bool demoted = false;
+
+	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+		return false;
+	word = smp_load_acquire(&participant->state);
+	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE) {
+		WRITE_ONCE(participant->why, why);
+		WRITE_ONCE(participant->ended_by, (uint32_t)getpid());
+		demoted = __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | MQSHM_SLOT_DEMOTED, false,
+						      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE); /* MO-7 */
+		word = smp_load_acquire(&participant->state);
+	}
+	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED) { /* by us, or by one who died before it came to this */
+		clear_reliable(r, i - r->max_producers);
+		if (demoted)
+			__atomic_fetch_add(&r->info->demoted, 1, __ATOMIC_RELAXED);
+		posix_wake_all(p);
+		demoted = true;
+	}
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	return demoted;
 }
 
 bool posix_anybody(struct posix_mapping *p)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "posix.h"
@@ -21,16 +22,26 @@ static uint64_t behind(uint64_t end, uint64_t position)
 	return position < end ? end - position : 0;
 }
 
+static char printable(uint8_t c)
+{
+	return c >= ' ' && c < 127 ? (char)c : '?';
+}
+
 static void fill_one(struct mqshm_participant_stat *s, const struct mqshm_participant *participant, uint32_t id,
 		     bool alive)
 {
 	s->id = id;
 	s->pid = (int32_t)participant->pid;
 	s->alive = alive;
-	s->lossy = participant->flags & MQSHM_ROLE_LOSSY;
+	s->demoted = MQSHM_SLOT_STATE(participant->state) == MQSHM_SLOT_DEMOTED;
+	s->leased = MQSHM_SLOT_STATE(participant->state) == MQSHM_SLOT_LEASED;
+	s->lossy = participant->flags & MQSHM_ROLE_LOSSY || s->demoted;
+	s->lease_ms = s->leased ? (uint32_t)(posix_lease_left(participant) / 1000000) : participant->lease_ms;
 	s->attached_at_ns = participant->attached_at_ns;
 	for (size_t i = 0; i < sizeof s->comm - 1 && participant->comm[i]; i++)
-		s->comm[i] = participant->comm[i] >= ' ' && participant->comm[i] < 127 ? (char)participant->comm[i] : '?';
+		s->comm[i] = printable(participant->comm[i]);
+	for (size_t i = 0; i < sizeof s->name - 1 && participant->name[i]; i++)
+		s->name[i] = printable(participant->name[i]);
 }
 
 static void fill_consumer(struct mqshm_participant_stat *s, const struct mqshm_consumer_area *area, uint64_t pushed)
@@ -47,6 +58,7 @@ static void fill_participants(struct mqshm_stat *s, const struct mqshm_ring *r, 
 {
 	uint64_t pid_namespace = posix_pid_namespace(), slowest = 0;
 	bool reliable = false;
+	struct timespec now;
 
 	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
 		const struct mqshm_participant *participant = &r->participants[i];
@@ -54,7 +66,7 @@ static void fill_participants(struct mqshm_stat *s, const struct mqshm_ring *r, 
 		struct mqshm_participant_stat *c;
 		bool alive;
 
-		if (MQSHM_SLOT_STATE(participant->state) != MQSHM_SLOT_LIVE)
+		if (!slot_is_live(participant->state) && MQSHM_SLOT_STATE(participant->state) != MQSHM_SLOT_LEASED)
 			continue;
 		alive = posix_alive(fd, participant, i, pid_namespace);
 		if (i < r->max_producers) {
@@ -72,8 +84,12 @@ static void fill_participants(struct mqshm_stat *s, const struct mqshm_ring *r, 
 		if (!reliable || c->lag > slowest)
 			slowest = c->lag;
 		reliable = true;
-		if (r->producer->blocked_on == slot + 1 && ring_area(r, slot)->position < r->producer->need)
+		if (r->producer->blocked_on == slot + 1 && ring_area(r, slot)->position < r->producer->need) {
 			s->blocked_by = (int32_t)slot;
+			clock_gettime(CLOCK_REALTIME, &now);
+			c->blocks_ns = behind((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+					      r->producer->blocked_since_ns);
+		}
 	}
 	s->depth = reliable ? slowest : s->kept;
 }
@@ -107,6 +123,10 @@ static void fill(struct mqshm_stat *s, const struct mqshm_info *info, void *imag
 	s->total_popped = info->retired_popped;
 	s->overwrite_count = info->retired_overwritten;
 	s->stalls = p->stalls;
+	s->slow_policy = info->slow_policy;
+	s->slow_ms = info->slow_ms;
+	s->evicted = info->evicted;
+	s->demoted = info->demoted;
 	s->kept = at_most(behind(s->total_pushed, p->head_sequence), info->node_count);
 	fill_participants(s, &r, fd);
 }
@@ -147,6 +167,8 @@ static int look(const char *name, struct mqshm_stat *s)
 		info.consumers_ever = now->consumers_ever;
 		info.retired_popped = now->retired_popped;
 		info.retired_overwritten = now->retired_overwritten;
+		info.evicted = now->evicted;
+		info.demoted = now->demoted;
 		fill(s, &info, image, fd);
 	}
 	free(image);

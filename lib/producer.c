@@ -29,6 +29,16 @@ struct mqshm_producer {
 
 	struct mqshm_lock lock;
 	struct mqshm_patience patience;
+	uint32_t cancelled;
+
+	/* the consumer that holds us back, since when, and where it stood then */
+	struct {
+		uint64_t position, since_ns;
+		uint32_t word; /* of its slot's state */
+		int32_t slot;
+	} slow;
+	void (*tell_slow)(const struct mqshm_slow *slow, void *arg);
+	void *slow_arg;
 };
 
 static uint64_t timestamp(const struct mqshm_producer *p)
@@ -57,7 +67,51 @@ static int damaged(const struct mqshm_producer *p, int rc)
 	return mqshm_error(rc, "queue '%s' is damaged", p->mapping->name);
 }
 
-/* While waiting: is the consumer in our way alive, are we still the producer? */
+/* The one in our way is another than before, or has moved: its time runs from now. */
+static void watch_slow(struct mqshm_producer *p)
+{
+	const struct mqshm_ring *r = &p->mapping->ring;
+	uint32_t slot = (uint32_t)p->writer.slowest, word = READ_ONCE(ring_consumer(r, slot)->state);
+	uint64_t position = READ_ONCE(ring_area(r, slot)->position);
+	struct timespec now;
+
+	if (p->slow.since_ns && p->slow.slot == (int32_t)slot && p->slow.word == word && p->slow.position == position)
+		return;
+	p->slow.slot = (int32_t)slot;
+	p->slow.word = word;
+	p->slow.position = position;
+	p->slow.since_ns = mqshm_now_ns();
+	clock_gettime(CLOCK_REALTIME, &now);
+	WRITE_ONCE(r->producer->blocked_since_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+}
+
+/* The consumer in our way lives. Has it had its time? True: it is out of our way. */
+static bool punish_slow(struct mqshm_producer *p, uint32_t slot)
+{
+	struct mqshm_mapping *m = p->mapping;
+	const struct mqshm_ring *r = &m->ring;
+	const struct mqshm_participant *participant = ring_consumer(r, slot);
+	uint64_t blocked_ns = mqshm_now_ns() - p->slow.since_ns, tail, next, sequence;
+	struct mqshm_slow slow = { .queue = m->name, .policy = r->slow_policy, .id = slot, .blocked_ns = blocked_ns };
+
+	if (r->slow_policy == MQSHM_SLOW_BLOCK || p->slow.slot != (int32_t)slot || !slot_is_live(p->slow.word) ||
+	    READ_ONCE(participant->state) != p->slow.word ||
+	    smp_load_acquire(&ring_area(r, slot)->position) != p->slow.position ||
+	    blocked_ns < r->slow_ms * 1000000ull)
+		return false;
+	slow.pid = (int32_t)READ_ONCE(participant->pid);
+	memcpy(slow.comm, participant->comm, sizeof slow.comm - 1);
+	sequence = READ_ONCE(ring_area(r, slot)->sequence);
+	slow.lag = ring_read_tail(r, &tail, &next) || sequence > next ? 0 : next - sequence;
+	if (!(r->slow_policy == MQSHM_SLOW_EVICT ? m->backend->evict : m->backend->demote)(
+		    m, r->max_producers + slot, MQSHM_WHY_SLOW))
+		return false; /* somebody else is at it */
+	if (p->tell_slow)
+		p->tell_slow(&slow, p->slow_arg);
+	return true;
+}
+
+/* While waiting: is the consumer in our way alive and in time, are we still the producer? */
 static int check_blocker(void *arg)
 {
 	struct mqshm_producer *p = arg;
@@ -69,7 +123,7 @@ static int check_blocker(void *arg)
 		return rc;
 	if (blocked_on == 0 || blocked_on > m->ring.max_consumers)
 		return 0;
-	return m->backend->check(m, m->ring.max_producers + blocked_on - 1) ? 0 : 1;
+	return !m->backend->check(m, m->ring.max_producers + blocked_on - 1) || punish_slow(p, blocked_on - 1);
 }
 
 /* The writer found no room: say whom we wait for and from where on it shall wake us. True: it is another than before. */
@@ -81,7 +135,7 @@ static bool publish_need(struct mqshm_producer *p)
 	uint64_t floor;
 
 	if (w->hostile >= 0)
-		p->mapping->backend->evict(p->mapping, w->ring->max_producers + (uint32_t)w->hostile);
+		p->mapping->backend->evict(p->mapping, w->ring->max_producers + (uint32_t)w->hostile, MQSHM_WHY_HOSTILE);
 	w->hostile = -1;
 	if (w->slowest < 0) {
 		WRITE_ONCE(page->blocked_on, 0);
@@ -92,6 +146,7 @@ static bool publish_need(struct mqshm_producer *p)
 	WRITE_ONCE(page->need, p->need);
 	WRITE_ONCE(page->blocked_on, blocked_on);
 	p->blocked_on = blocked_on;
+	watch_slow(p);
 	return blocked_on != before;
 }
 
@@ -144,6 +199,7 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		.armed = &p->mapping->ring.info->room,
 		.check = check_blocker,
 		.arg = p,
+		.cancelled = &p->cancelled,
 		.timeout_ms = timeout_ms,
 		.first_nap_ns = FIRST_NAP_NS,
 		.seldom = true,
@@ -382,7 +438,7 @@ static uint32_t consumers_attached(const struct mqshm_ring *r)
 	uint32_t count = 0;
 
 	for (uint32_t slot = 0; slot < r->max_consumers; slot++)
-		count += MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) == MQSHM_SLOT_LIVE;
+		count += slot_is_live(smp_load_acquire(&ring_consumer(r, slot)->state));
 	return count;
 }
 
@@ -392,7 +448,7 @@ static bool drained(const struct mqshm_ring *r)
 	uint64_t tail = READ_ONCE(r->producer->tail);
 
 	for (uint32_t slot = 0; slot < r->max_consumers; slot++)
-		if (MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) == MQSHM_SLOT_LIVE &&
+		if (slot_is_live(smp_load_acquire(&ring_consumer(r, slot)->state)) &&
 		    smp_load_acquire(&ring_area(r, slot)->position) < tail)
 			return false;
 	return true;
@@ -425,7 +481,7 @@ int mqshm_producer_wait_consumers(struct mqshm_producer *p, unsigned count, unsi
 {
 	struct mqshm_wait w = {
 		.mapping = p->mapping, .patience = &p->patience, .armed = &p->mapping->ring.info->event,
-		.check = check_all_consumers, .arg = p, .timeout_ms = timeout_ms,
+		.check = check_all_consumers, .arg = p, .cancelled = &p->cancelled, .timeout_ms = timeout_ms,
 	};
 	const struct mqshm_ring *r = &p->mapping->ring;
 	KEEP_ERRNO;
@@ -453,7 +509,7 @@ int mqshm_producer_wait_drained(struct mqshm_producer *p, int timeout_ms)
 {
 	struct mqshm_wait w = {
 		.mapping = p->mapping, .patience = &p->patience, .armed = &p->mapping->ring.info->room,
-		.check = check_all_consumers, .arg = p, .timeout_ms = timeout_ms,
+		.check = check_all_consumers, .arg = p, .cancelled = &p->cancelled, .timeout_ms = timeout_ms,
 	};
 	int rc = check_ready(p);
 
@@ -506,7 +562,11 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 	p->block_size = p->mapping->ring.block_size;
 	p->flags = p->mapping->ring.flags;
 	p->shared = p->flags & MQSHM_SHARED;
-	mqshm_lock_init(&p->lock, p->mapping, &p->patience);
+	mqshm_lock_init(&p->lock, p->mapping, &p->patience, &p->cancelled);
+	if (options) {
+		p->tell_slow = options->slow;
+		p->slow_arg = options->slow_arg;
+	}
 	*out = p;
 	return 0;
 }
@@ -534,6 +594,18 @@ static int leave(struct mqshm_producer *p, uint32_t how)
 	rc = p->mapping->backend->detach(p->mapping, how);
 	free(p);
 	return rc;
+}
+
+void mqshm_producer_cancel(struct mqshm_producer *p)
+{
+	struct mqshm_mapping *m = p->mapping;
+
+	__atomic_store_n(&p->cancelled, 1, __ATOMIC_RELAXED);
+	smp_mb(); /* MO-5: the word is out before we look who sleeps */
+	mqshm_wake(m, &m->ring.info->room);
+	mqshm_wake(m, &m->ring.info->event);
+	if (p->shared)
+		m->backend->wake(m, &m->ring.producer->lock);
 }
 
 int mqshm_producer_close(struct mqshm_producer *p)

@@ -35,6 +35,15 @@ int mqshm_queue_remove(const char *name, unsigned flags)
 	return rc ? rc : backend->remove(name, flags);
 }
 
+int mqshm_queue_evict(const char *name, uint32_t consumer_id)
+{
+	KEEP_ERRNO;
+	const struct mqshm_backend *backend;
+	int rc = prepare(name, &backend);
+
+	return rc ? rc : backend->evict_from(name, consumer_id);
+}
+
 int mqshm_queue_gc(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg)
 {
 	KEEP_ERRNO;

@@ -87,6 +87,8 @@ int mqshm_wait(struct mqshm_wait *w)
 	uint32_t epoch;
 	int rc;
 
+	if (w->cancelled && w->timeout_ms && mqshm_cancelled(w->cancelled))
+		return mqshm_error(-ECANCELED, "the wait was cancelled");
 	switch (w->phase) {
 	case START:
 		now = mqshm_now_ns();
@@ -117,7 +119,7 @@ int mqshm_wait(struct mqshm_wait *w)
 				return 0;
 			}
 			epoch = READ_ONCE(w->mapping->ring.info->epoch);
-			if (epoch != w->epoch) { /* somebody came, left or died */
+			if (epoch != w->epoch || (w->cancelled && READ_ONCE(*w->cancelled))) { /* somebody came, left or died */
 				w->epoch = epoch;
 				return 0;
 			}

@@ -38,6 +38,7 @@ struct mqshm_wait {
 	bool seldom; /* look seldom while spinning: it is for the rate, not for the first one */
 	int (*check)(void *arg); /* is whom we wait for alive, are we? 0, 1: something changed, try again; -errno */
 	void *arg;
+	uint32_t *cancelled; /* set by mqshm_..._cancel(), NULL: can't be */
 	int timeout_ms;
 	uint64_t first_nap_ns; /* sleeps double from here; 0: all are MQSHM_LIVENESS_NS */
 	uint64_t deadline_ns;  /* 0: timeout_ms from the first call */
@@ -48,8 +49,14 @@ struct mqshm_wait {
 	uint32_t value, epoch;
 };
 
-/* 0: try again; -EAGAIN (timeout_ms 0) -ETIMEDOUT -EINTR or what check says. */
+/* 0: try again; -EAGAIN (timeout_ms 0) -ETIMEDOUT -EINTR -ECANCELED or what check says. */
 int mqshm_wait(struct mqshm_wait *w);
+
+/* Has somebody cancelled? Takes it back: -ECANCELED is given once. */
+static inline bool mqshm_cancelled(uint32_t *cancelled)
+{
+	return unlikely(READ_ONCE(*cancelled)) && __atomic_exchange_n(cancelled, 0, __ATOMIC_ACQUIRE);
+}
 
 /* What the waker goes by has changed: arm and try once more before the next sleep. */
 void mqshm_wait_anew(struct mqshm_wait *w);

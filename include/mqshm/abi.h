@@ -11,6 +11,7 @@
  *
  * Protocol changelog
  *   1  first version
+ *   2  slow-consumer policies, eviction with its reason, named consumers with a lease
  */
 #ifndef MQSHM_ABI_H
 #define MQSHM_ABI_H
@@ -18,7 +19,7 @@
 #include <linux/types.h>
 
 #define MQSHM_MAGIC 0x4D5153484D454D00ULL /* "MQSHMEM\0", most significant byte first */
-#define MQSHM_ABI_VERSION 1
+#define MQSHM_ABI_VERSION 2
 
 #define MQSHM_LINE 128		       /* between two writers: adjacent-line prefetch pulls pairs of 64-byte lines */
 #define MQSHM_CONSUMER_SLOTS_MAX 256   /* the bitmap below has one bit each */
@@ -33,22 +34,37 @@
 #define MQSHM_SLOT_JOINING 1 /* attaching: its cursor holds the producer back, a take-over does not trust it yet */
 #define MQSHM_SLOT_LIVE 2
 #define MQSHM_SLOT_ENDED 3   /* its owner died, or was evicted and may not know yet; free once that one lives no more */
+#define MQSHM_SLOT_DEMOTED 4 /* LIVE, but was too slow: reads on as a lossy consumer */
+#define MQSHM_SLOT_LEASED 5  /* of a named consumer that left or died: its cursor waits for a successor */
 
 #define MQSHM_SLOT_STATE(word) ((word) & 0xff)
 #define MQSHM_SLOT_GENERATION(word) ((word) >> 8)
 
 #define MQSHM_ROLE_LOSSY 1
 
+/* mqshm_participant.why: how a role was ended or demoted by somebody else */
+#define MQSHM_WHY_DIED 1
+#define MQSHM_WHY_SLOW 2     /* the queue's slow-consumer policy */
+#define MQSHM_WHY_BY_HAND 3  /* mqshm_queue_evict() */
+#define MQSHM_WHY_HOSTILE 4  /* its cursor was none */
+#define MQSHM_WHY_REMOVED 5  /* the queue was removed or its object unlinked */
+#define MQSHM_WHY_LEASE 6    /* nobody came for its lease in time */
+
 struct mqshm_participant {
 	__u32 state;		    /* writer: attach, detach, reap, by compare-and-swap; read with acquire */
 	__u32 flags;		    /* MQSHM_ROLE_... ; this and the following: attach */
 	__u32 pid;		    /* as its own pid namespace shows it */
-	__u32 reserved0;
+	__u32 why;		    /* MQSHM_WHY_...; writer: who ends the role, before the state */
 	__aligned_u64 pid_start;    /* field 22 of /proc/pid/stat */
 	__aligned_u64 pid_namespace;/* inode of /proc/pid/ns/pid | of /proc/pid/ns/time << 32, 0: unknown */
 	__aligned_u64 attached_at_ns;
 	__u8 comm[16];
-	__u8 reserved1[72];	    /* name and lease of a named consumer */
+	__u8 name[32];		    /* of a named consumer, else "" */
+	__u32 lease_ms;		    /* how long a named consumer's cursor is kept without it */
+	__u32 uid;		    /* effective, of its owner */
+	__aligned_u64 lease_until_ns;/* CLOCK_MONOTONIC; while LEASED. Writer: who makes it so, before the state */
+	__u32 ended_by;		    /* pid of who ended or demoted it */
+	__u8 reserved1[20];
 };
 
 /* ---- region info ---- */
@@ -90,7 +106,9 @@ struct mqshm_info {
 	__u32 metadata_bytes;
 	__aligned_u64 base_position; /* where the stream starts: 0, but in tests of the end of positions */
 	__aligned_u64 created_at_ns;
-	__u8 reserved0[136];
+	__u32 slow_policy;	     /* MQSHM_SLOW_... of mqshm.h */
+	__u32 slow_ms;		     /* how long a consumer may hold a push back without moving */
+	__u8 reserved0[128];
 	__u8 name[64];
 	__u8 metadata[256];
 	__u8 reserved1[64];
@@ -104,7 +122,9 @@ struct mqshm_info {
 	__aligned_u64 producers_ever;
 	__aligned_u64 retired_popped;	   /* counters of consumers that left */
 	__aligned_u64 retired_overwritten;
-	__u8 reserved2[80];
+	__aligned_u64 evicted;		   /* consumers: too slow, by hand, hostile */
+	__aligned_u64 demoted;
+	__u8 reserved2[64];
 
 	/* Read by every push, hardly ever written. */
 	__aligned_u64 producer_epoch; /* see above. Read with acquire before tail, to tell the end of the stream */
@@ -156,7 +176,8 @@ struct mqshm_producer_page {
 	__u32 blocked_on;    /* slot + 1, 0: nobody */
 	__u32 reserved0;
 	__aligned_u64 stalls;/* how often a push found no room */
-	__u8 pad4[MQSHM_LINE - 24];
+	__aligned_u64 blocked_since_ns; /* CLOCK_REALTIME: since when blocked_on has not moved its cursor */
+	__u8 pad4[MQSHM_LINE - 32];
 };
 
 #define MQSHM_LOCK_WAITERS 0x80000000u

@@ -33,7 +33,14 @@ struct mqshm_ring {
 	uint32_t consumer_stride;
 	uint32_t max_producers, max_consumers;
 	uint32_t flags;
+	uint32_t slow_policy, slow_ms;
 };
+
+/* Does a state word say that somebody reads or writes there? */
+static inline bool slot_is_live(uint32_t word)
+{
+	return MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED;
+}
 
 /*
  * A consumer's area. With page-sized strides the areas' hot lines would all fall into one cache set, so they are
@@ -452,9 +459,9 @@ static inline int writer_take_over(struct mqshm_writer *w)
 	oldest = tail - r->base > r->ring_bytes ? tail - r->ring_bytes : r->base;
 	for (uint32_t slot = 0; slot < r->max_consumers; slot++) {
 		uint64_t bits = smp_load_acquire(&r->info->reliable[slot / 64]), cursor, walk, count = 0;
+		uint32_t state = MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state));
 
-		if (!(bits >> slot % 64 & 1) ||
-		    MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state)) != MQSHM_SLOT_LIVE)
+		if (!(bits >> slot % 64 & 1) || (state != MQSHM_SLOT_LIVE && state != MQSHM_SLOT_LEASED))
 			continue;
 		cursor = smp_load_acquire(&ring_area(r, slot)->position); /* MO-4 */
 		if (cursor >= at.position || cursor < oldest || cursor % r->align)
@@ -555,6 +562,7 @@ struct mqshm_reader {
 	uint32_t state;		    /* ... and what it says while the role is ours */
 	uint32_t slot;
 	bool lossy;
+	bool racy;     /* lossy, or might become it while it copies */
 	uint32_t laps; /* times lapped since the last delivery */
 	uint64_t position, offset, sequence; /* cursor */
 	uint64_t tail;			     /* as last read */
@@ -587,14 +595,26 @@ static inline int reader_find(struct mqshm_reader *rd, uint64_t position, uint64
 	return rc;
 }
 
+/* Our state word has changed: were we only demoted? Then we read on, as a lossy reader. */
+static inline bool reader_demoted(struct mqshm_reader *rd)
+{
+	uint32_t word = (rd->state & ~0xffu) | MQSHM_SLOT_DEMOTED;
+
+	if (smp_load_acquire(rd->state_word) != word)
+		return false;
+	rd->state = word;
+	rd->lossy = rd->racy = true;
+	return true;
+}
+
 /*
  * After reading what reader_find() gave: 0, it was right; -ESTALE: the role is not ours any more; -EAGAIN: a lossy
  * reader was lapped. (MO-6, MO-7)
  */
-static inline int reader_validate(const struct mqshm_reader *rd)
+static inline int reader_validate(struct mqshm_reader *rd)
 {
 	smp_rmb(); /* MO-6, MO-7: what was read was read before head and state */
-	if (unlikely(READ_ONCE(*rd->state_word) != rd->state))
+	if (unlikely(READ_ONCE(*rd->state_word) != rd->state) && !reader_demoted(rd))
 		return -ESTALE;
 	if (unlikely(rd->lossy) && READ_ONCE(rd->ring->producer->head) > rd->position)
 		return -EAGAIN;
@@ -705,6 +725,7 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 
 	rd->area = ring_area(r, rd->slot);
 	rd->state_word = state;
+	rd->racy = rd->lossy || r->slow_policy;
 	rd->state = (joining & ~0xffu) | MQSHM_SLOT_LIVE;
 	for (int tries = 0;; tries++) {
 		int rc = ring_read_tail(r, &position, &sequence);
@@ -744,6 +765,45 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 	WRITE_ONCE(rd->area->overwritten, 0);
 	if (!rd->lossy && adopt)
 		smp_store_release(&r->info->hold, 0); /* MO-9: our bit before the hold ends */
+	return 0;
+}
+
+/*
+ * Take on the cursor of a LEASED slot, as its owner of the next generation. When it is reliable it has held the
+ * producer back all the time, so nothing needs to be looked at twice: one store of the state makes it ours. 0 or -EBADMSG.
+ */
+static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
+{
+	const struct mqshm_ring *r = rd->ring;
+	struct mqshm_participant *participant = &r->participants[r->max_producers + rd->slot];
+	bool reliable = smp_load_acquire(&r->info->reliable[rd->slot / 64]) >> rd->slot % 64 & 1;
+	uint64_t tail, next, position, sequence;
+	int rc = ring_read_tail(r, &tail, &next);
+
+	rd->area = ring_area(r, rd->slot);
+	rd->state_word = &participant->state;
+	rd->lossy = !reliable;
+	rd->racy = rd->lossy || r->slow_policy;
+	rd->state = generation << 8 |
+		    (!reliable && !(READ_ONCE(participant->flags) & MQSHM_ROLE_LOSSY) ? MQSHM_SLOT_DEMOTED : MQSHM_SLOT_LIVE);
+	position = READ_ONCE(rd->area->position);
+	sequence = READ_ONCE(rd->area->sequence);
+	if (rc || position < r->base || position > tail || position % r->align || sequence > next)
+		return -EBADMSG;
+	if (reliable) {
+		if (READ_ONCE(r->producer->head) > position)
+			return -EBADMSG;
+		rc = reader_sequence_at(r, position, &sequence); /* the one in the area may be ahead of position */
+		if (rc)
+			return rc;
+	}
+	rd->position = rd->tail = position;
+	rd->offset = ring_offset(r, position);
+	rd->sequence = sequence;
+	rd->laps = 0;
+	rd->missed = READ_ONCE(rd->area->missed);
+	rd->overwritten = READ_ONCE(rd->area->overwritten);
+	smp_store_release(&participant->state, rd->state);
 	return 0;
 }
 

@@ -50,7 +50,7 @@ TEST(every_field)
 	CHECK_EQ(s->mode, 0640);
 	CHECK_EQ(s->uid, geteuid());
 	CHECK_EQ(s->gid, getegid());
-	CHECK_EQ(s->abi_version, 1);
+	CHECK_EQ(s->abi_version, 2);
 	CHECK(s->ring_bytes >= (NODES + 1) * 80);
 	CHECK(s->total_bytes > s->ring_bytes);
 	CHECK(s->created_at_ns >= before && s->created_at_ns <= realtime());
