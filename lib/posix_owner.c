@@ -185,7 +185,7 @@ void posix_wake_all(struct posix_mapping *p)
 {
 	struct mqshm_info *info = p->base.ring.info;
 
-	__atomic_fetch_add(&info->epoch, 1, __ATOMIC_ACQ_REL);
+	atomic_add(&info->epoch, 1, ACQ_REL);
 	smp_mb(); /* MO-2, MO-5: what was changed is out before we look who sleeps */
 	mqshm_wake(&p->base, &info->data);
 	mqshm_wake(&p->base, &info->room);
@@ -207,8 +207,7 @@ static bool set_state(struct mqshm_participant *participant, uint32_t *was, uint
 	*was = word;
 	while (MQSHM_SLOT_GENERATION(word) == generation && has_owner(word)) {
 		*was = word;
-		if (__atomic_compare_exchange_n(&participant->state, &word, generation << 8 | state, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) /* MO-7 */
+		if (try_cmpxchg(&participant->state, &word, generation << 8 | state, ACQ_REL)) /* MO-7 */
 			return true;
 	}
 	return false; /* it has ended already */
@@ -216,14 +215,14 @@ static bool set_state(struct mqshm_participant *participant, uint32_t *was, uint
 
 static void clear_reliable(struct mqshm_ring *r, uint32_t slot)
 {
-	__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+	atomic_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), ACQ_REL);
 }
 
 /* The counters of one that leaves are kept with the queue. */
 static void retire(struct mqshm_ring *r, uint64_t got, uint64_t overwritten)
 {
-	__atomic_fetch_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&r->info->retired_overwritten, overwritten, __ATOMIC_RELAXED);
+	atomic_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0, RELAXED);
+	atomic_add(&r->info->retired_overwritten, overwritten, RELAXED);
 }
 
 bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_t how, uint32_t why)
@@ -260,7 +259,7 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 		if (ended && MQSHM_SLOT_STATE(was) != MQSHM_SLOT_JOINING) /* else the area may still be its predecessor's */
 			retire(r, got, overwritten);
 		if (ended && (why == MQSHM_WHY_SLOW || why == MQSHM_WHY_BY_HAND || why == MQSHM_WHY_HOSTILE))
-			__atomic_fetch_add(&r->info->evicted, 1, __ATOMIC_RELAXED);
+			atomic_add(&r->info->evicted, 1, RELAXED);
 	}
 	posix_wake_all(p);
 	return ended;
@@ -332,14 +331,13 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE) {
 		WRITE_ONCE(participant->why, why);
 		WRITE_ONCE(participant->ended_by, (uint32_t)getpid());
-		demoted = __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | MQSHM_SLOT_DEMOTED, false,
-						      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE); /* MO-7 */
+		demoted = try_cmpxchg(&participant->state, &word, (word & ~0xffu) | MQSHM_SLOT_DEMOTED, ACQ_REL); /* MO-7 */
 		word = smp_load_acquire(&participant->state);
 	}
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED) { /* by us, or by one who died before it came to this */
 		clear_reliable(r, i - r->max_producers);
 		if (demoted)
-			__atomic_fetch_add(&r->info->demoted, 1, __ATOMIC_RELAXED);
+			atomic_add(&r->info->demoted, 1, RELAXED);
 		posix_wake_all(p);
 		demoted = true;
 	}
