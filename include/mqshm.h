@@ -425,6 +425,43 @@ void mqshm_producer_cancel(struct mqshm_producer *producer);
 int mqshm_consumer_close(struct mqshm_consumer *consumer);
 int mqshm_consumer_leave(struct mqshm_consumer *consumer);
 
+/* ---- waiting on many -------------------------------------------------------------------------------------- */
+
+/* A consumer (ready: there is a message) or a producer (ready: a message of block_size would fit). Both NULL: passed over. */
+struct mqshm_wait_item {
+	struct mqshm_consumer *consumer;
+	struct mqshm_producer *producer;
+	int32_t result; /* set: 0 not ready; 1 ready; or the error that its next call would give: -ESHUTDOWN -EOWNERDEAD
+			   -ECONNABORTED -ESTALE -EBADMSG ... */
+};
+
+/*
+ * Wait until at least one of count items is ready or has an error. All are looked at: the results are those of one
+ * moment. As with poll(), what is ready stays ready: set the consumer of a stream that has ended to NULL, or be told again.
+ * The caller uses all these handles.
+ *
+ * Up to 128 handles are waited for with one system call (futex_waitv, Linux 5.16). With more, or on older kernels, each handle gets
+ * a descriptor (see below), and these are waited for with poll(); then prefer epoll to mqshm_wait_any(). With n handles a death is
+ * noticed within 50 ms * (1 + n / 16), so that looking costs no more for many.
+ * How many have a result; -EAGAIN -ETIMEDOUT -EINTR -ECANCELED (one of the handles was cancelled) -EINVAL (no item, or an
+ * item with both) -EMFILE -ENFILE -ENOMEM
+ */
+int mqshm_wait_any(struct mqshm_wait_item *items, size_t count, int timeout_ms);
+
+/*
+ * A descriptor to poll for POLLIN, alone or in epoll, libuv, GLib ..., level-triggered:
+ *   consumer  readable while a message, the end of the stream or an error is there to be had
+ *   producer  readable until a push finds no room; then again when a message of block_size fits, or after an error
+ * Call pop or push without waiting (timeout 0) when it is readable; that keeps the descriptor right, so don't read it. It
+ * belongs to the handle, is close-on-exec, the same at each call, and gone with the handle. Threads of the library, one for
+ * 127 descriptors, with all signals blocked, watch the queues of those that are not readable; the first pop of such a
+ * consumer that finds the queue empty wakes one. A child's copy of the descriptor tells nothing of use. In the process: as for the
+ * handle's other functions.
+ * The descriptor; -ECHILD -EMFILE -ENFILE -ENOMEM -EAGAIN (no thread)
+ */
+int mqshm_consumer_fd(struct mqshm_consumer *consumer);
+int mqshm_producer_fd(struct mqshm_producer *producer);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

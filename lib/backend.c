@@ -44,6 +44,16 @@ uint64_t mqshm_deadline(int timeout_ms)
 	return timeout_ms < 0 ? MQSHM_FOREVER : mqshm_now_ns() + (uint64_t)timeout_ms * 1000000u;
 }
 
+uint32_t mqshm_arm(struct mqshm_armed *armed)
+{
+	uint32_t value = READ_ONCE(armed->word);
+
+	while (!(value & 1))
+		if (try_cmpxchg(&armed->word, &value, value + 1, ACQ_REL))
+			value++;
+	return value;
+}
+
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 {
 	uint32_t value = READ_ONCE(armed->word);
@@ -83,6 +93,25 @@ int mqshm_lost_role(const struct mqshm_mapping *m)
 		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by pid %u: the cursor was out of bounds", m->name,
 				   by);
 	return mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", m->name);
+}
+
+int mqshm_check_producers(struct mqshm_mapping *m)
+{
+	int rc = m->backend->check_self(m);
+
+	if (rc || MQSHM_EPOCH_STATE(READ_ONCE(m->ring.info->producer_epoch)) != MQSHM_EPOCH_ACTIVE)
+		return rc;
+	for (uint32_t i = 0; i < m->ring.max_producers; i++)
+		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) == MQSHM_SLOT_LIVE &&
+		    m->backend->check(m, i))
+			return 0; /* one is enough for the stream to go on */
+	/* One that is just closing has freed its slot and is about to say how the stream ended; or there is a next. */
+	for (uint32_t i = 0; i < m->ring.max_producers; i++)
+		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) != MQSHM_SLOT_ENDED &&
+		    m->backend->check(m, i))
+			return 0;
+	mqshm_settle_producers(&m->ring, MQSHM_EPOCH_CRASHED);
+	return 1;
 }
 
 void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)

@@ -21,6 +21,8 @@
  * under 0.2 % of a processor. */
 #define MQSHM_LIVENESS_NS 50000000u
 
+#define MQSHM_SLEEP_ANY_MAX 128 /* FUTEX_WAITV_MAX */
+
 enum mqshm_role { MQSHM_ROLE_PRODUCER, MQSHM_ROLE_CONSUMER };
 
 struct mqshm_attach {
@@ -71,6 +73,10 @@ struct mqshm_backend {
 	int (*sleep)(struct mqshm_mapping *mapping, uint32_t *word, uint32_t value, uint64_t ns);
 	void (*wake)(struct mqshm_mapping *mapping, uint32_t *word);
 
+	/* The same on up to MQSHM_SLEEP_ANY_MAX words of several mappings, while all of them are as given. -ENOSYS: the
+	 * kernel can't do more than one. */
+	int (*sleep_any)(uint32_t *const *words, const uint32_t *values, size_t count, uint64_t ns);
+
 	/* Is participant i alive? If not its role is ended (and all woken). 1: alive, or just leaving its FREE slot; 0: was
 	 * dead or is not there. */
 	int (*check)(struct mqshm_mapping *mapping, uint32_t i);
@@ -97,6 +103,9 @@ int mqshm_attach_begin(struct mqshm_attach *how, const struct mqshm_queue_option
 uint64_t mqshm_now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t mqshm_deadline(int timeout_ms);
 
+/* Make an armed word odd, before the look that decides to sleep. Returns the value to sleep on. The caller fences. */
+uint32_t mqshm_arm(struct mqshm_armed *armed);
+
 /* Make an armed word even and wake all who sleep on it. */
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
@@ -113,6 +122,9 @@ int mqshm_lost_role(const struct mqshm_mapping *mapping);
 
 /* "pid 123 (sinegen)" of a participant, for sentences. */
 const char *mqshm_who(const struct mqshm_participant *participant, char *buffer, size_t size);
+
+/* Does the stream go on: is a producer alive, are we still a consumer? 0, 1: something has changed, or -ESTALE ... */
+int mqshm_check_producers(struct mqshm_mapping *mapping);
 
 /*
  * Call this, as the one who may, when no producer slot is live any more: sets how the stream ended. For a queue whose

@@ -306,6 +306,35 @@ static int sleep_on(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uin
 	return 0;
 }
 
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449 /* Linux 5.16, on all architectures but alpha */
+#endif
+
+static int sleep_any(uint32_t *const *words, const uint32_t *values, size_t count, uint64_t ns)
+{
+	struct {
+		uint64_t value, address;
+		uint32_t flags, reserved;
+	} waits[MQSHM_SLEEP_ANY_MAX]; /* the kernel's struct futex_waitv */
+	uint64_t until = mqshm_now_ns();
+	int64_t deadline[2]; /* its struct timespec, with 64 bits everywhere */
+
+	until = ns > UINT64_MAX / 2 - until ? UINT64_MAX / 2 : until + ns;
+	for (size_t i = 0; i < count; i++) {
+		waits[i].value = values[i];
+		waits[i].address = (uintptr_t)words[i];
+		waits[i].flags = 2; /* FUTEX_32, and shared between processes */
+		waits[i].reserved = 0;
+	}
+	deadline[0] = (int64_t)(until / 1000000000u);
+	deadline[1] = (int64_t)(until % 1000000000u);
+	if (syscall(SYS_futex_waitv, waits, count, 0, deadline, CLOCK_MONOTONIC) >= 0)
+		return 0;
+	if (errno == EINTR)
+		return mqshm_error(-EINTR, "interrupted by a signal");
+	return errno == ENOSYS || errno == EPERM ? -ENOSYS : 0; /* EPERM: old containers' filters */
+}
+
 static void wake(struct mqshm_mapping *m, uint32_t *word)
 {
 	int saved = errno;
@@ -330,7 +359,7 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 	if (state == MQSHM_SLOT_LEASED && posix_lease_left(participant))
 		return 1;
 	if ((slot_is_live(word) || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
-	    (++p->looks % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
+	    (__atomic_add_fetch(&p->looks, 1, __ATOMIC_RELAXED) % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
 		return 1;
 	posix_reap(p, i);
 	return 0;
@@ -534,6 +563,7 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.attach = attach,
 	.detach = detach,
 	.sleep = sleep_on,
+	.sleep_any = sleep_any,
 	.wake = wake,
 	.check = check,
 	.evict = evict,

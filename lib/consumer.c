@@ -8,7 +8,7 @@
 
 #include "backend.h"
 #include "error.h"
-#include "wait.h"
+#include "waitable.h"
 
 /* Letting messages gather, see gather(). */
 #define GATHER_RATE_NS 250  /* only of a stream that is faster than a message in this time */
@@ -25,6 +25,7 @@ struct mqshm_consumer {
 	uint32_t accesses;
 	uint32_t cancelled;
 	bool resumed;
+	struct mqshm_notifier *notifier; /* NULL: nobody has asked for a descriptor */
 
 	size_t peeked; /* how many release may still move past ... */
 	struct mqshm_found peek_end; /* ... and where it gets then */
@@ -38,35 +39,31 @@ static int child(void)
 	return mqshm_error(-ECHILD, "the handle belongs to a parent process");
 }
 
+static int ready(void *handle);
+
+/* Now and then: say that we still read. And when somebody polls for us: does its descriptor tell the truth? */
 static void touch(struct mqshm_consumer *c)
 {
 	struct timespec now;
 
-	c->accesses = 0;
+	c->accesses = unlikely(c->notifier) ? ACCESS_EVERY - 1 : 0; /* each pop is to come here */
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	WRITE_ONCE(c->reader.area->last_access_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	if (unlikely(c->notifier) && !ready(c)) {
+		struct mqshm_news news;
+
+		memset(&news, 0, sizeof news); /* compared as bytes */
+		news.own_state = c->reader.state;
+		news.position = c->reader.position;
+		news.retry_ns = MQSHM_FOREVER;
+		mqshm_notifier_watch(c->notifier, &news);
+	}
 }
 
 /* While waiting: is a producer alive, if the stream has one; are we still a consumer? */
 static int check_producers(void *arg)
 {
-	struct mqshm_consumer *c = arg;
-	struct mqshm_mapping *m = c->mapping;
-	int rc = m->backend->check_self(m);
-
-	if (rc || MQSHM_EPOCH_STATE(READ_ONCE(m->ring.info->producer_epoch)) != MQSHM_EPOCH_ACTIVE)
-		return rc;
-	for (uint32_t i = 0; i < m->ring.max_producers; i++)
-		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) == MQSHM_SLOT_LIVE &&
-		    m->backend->check(m, i))
-			return 0; /* one is enough for the stream to go on */
-	/* One that is just closing has freed its slot and is about to say how the stream ended; or there is a next. */
-	for (uint32_t i = 0; i < m->ring.max_producers; i++)
-		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) != MQSHM_SLOT_ENDED &&
-		    m->backend->check(m, i))
-			return 0;
-	mqshm_settle_producers(&m->ring, MQSHM_EPOCH_CRASHED);
-	return 1;
+	return mqshm_check_producers(((struct mqshm_consumer *)arg)->mapping);
 }
 
 /* Has the stream ended? There may be messages left: tail is to be read after this (MO-12 acquire). */
@@ -105,6 +102,23 @@ static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *
 			   (unsigned long long)c->reader.sequence);
 }
 
+/* Is there a message to be had (1), or an error (-errno)? */
+static int ready(void *handle)
+{
+	struct mqshm_consumer *c = handle;
+	const struct mqshm_reader *rd = &c->reader;
+	int rc;
+
+	if (unlikely(!*c->owner))
+		return child();
+	if (unlikely(READ_ONCE(*rd->state_word) != rd->state) && !reader_demoted(&c->reader))
+		return damaged(c, -ESTALE);
+	rc = stream_end(c);
+	if (smp_load_acquire(&rd->ring->producer->tail) != rd->position)
+		return 1;
+	return rc && READ_ONCE(rd->ring->info->dead) ? damaged(c, -ESTALE) : rc;
+}
+
 /*
  * The ring is empty. When the stream is fast, let some messages gather before looking again: each look takes the line
  * of tail away from the producer. Not when they come singly (a round trip), nor when we were told how long to spin.
@@ -139,7 +153,7 @@ static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, str
 		return READ_ONCE(c->reader.ring->info->dead) ? damaged(c, -ESTALE) : rc;
 	if (!w->mapping) {
 		wait_init(w, c, timeout_ms);
-		touch(c);
+		touch(c); /* and the descriptor */
 		if (timeout_ms && c->patience.adapt && c->patience.spin_most_ns && gather(c))
 			return 0;
 	}
@@ -152,10 +166,10 @@ static inline void moved(struct mqshm_consumer *c, uint64_t next, uint64_t next_
 {
 	c->peeked = 0;
 	c->reader.laps = 0;
-	if (unlikely(++c->accesses >= ACCESS_EVERY))
-		touch(c);
 	if (unlikely(reader_advance(&c->reader, next, next_offset, sequence)))
 		mqshm_wake(c->mapping, &c->mapping->ring.info->room);
+	if (unlikely(++c->accesses >= ACCESS_EVERY))
+		touch(c);
 }
 
 static inline void copy_out(const struct mqshm_reader *rd, void *to, const struct mqshm_found *f)
@@ -426,6 +440,45 @@ void mqshm_consumer_cancel(struct mqshm_consumer *c)
 	__atomic_store_n(&c->cancelled, 1, __ATOMIC_RELAXED);
 	smp_mb(); /* MO-2: the word is out before we look whether it sleeps */
 	mqshm_wake(c->mapping, &c->mapping->ring.info->data);
+	if (READ_ONCE(c->notifier))
+		mqshm_notifier_set(c->notifier);
+}
+
+int mqshm_consumer_fd(struct mqshm_consumer *c)
+{
+	KEEP_ERRNO;
+	struct mqshm_notifier *n;
+	int rc;
+
+	if (!*c->owner)
+		return child();
+	if (!c->notifier) {
+		rc = mqshm_notifier_open(&n, c->mapping, &c->mapping->ring.info->data);
+		if (rc)
+			return rc;
+		WRITE_ONCE(c->notifier, n);
+	}
+	touch(c);
+	return mqshm_notifier_fd(c->notifier);
+}
+
+static int watch(void *handle)
+{
+	return mqshm_consumer_fd(handle);
+}
+
+void mqshm_consumer_waitable(struct mqshm_consumer *c, struct mqshm_waitable *w)
+{
+	*w = (struct mqshm_waitable){
+		.mapping = c->mapping,
+		.armed = &c->mapping->ring.info->data,
+		.patience = &c->patience,
+		.cancelled = &c->cancelled,
+		.handle = c,
+		.ready = ready,
+		.check = check_producers,
+		.watch = watch,
+	};
 }
 
 int mqshm_consumer_id(const struct mqshm_consumer *c)
@@ -495,6 +548,7 @@ static int leave(struct mqshm_consumer *c, uint32_t how)
 
 	if (!c)
 		return 0;
+	mqshm_notifier_close(c->notifier);
 	rc = c->mapping->backend->detach(c->mapping, how);
 	free(c);
 	return rc;

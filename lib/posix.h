@@ -16,6 +16,7 @@
 #ifndef MQSHM_POSIX_H
 #define MQSHM_POSIX_H
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "backend.h"
@@ -33,6 +34,7 @@ struct posix_mapping {
 	ino_t inode;
 	uint64_t pid_namespace; /* ours, 0: /proc is not to be trusted */
 	uint32_t looks;		/* at peers, see check() */
+	pthread_mutex_t repairs; /* a handle's thread and the one that notifies for it share a lock descriptor */
 	struct posix_mapping *next, *previous; /* all of this process, for fork */
 };
 

@@ -98,6 +98,7 @@ static struct posix_mapping *new_mapping(const char *name)
 	}
 	p->base.backend = &mqshm_backend_posix;
 	p->lock_fd = -1;
+	pthread_mutex_init(&p->repairs, NULL);
 	p->pid_namespace = posix_pid_namespace();
 	snprintf(p->base.name, sizeof p->base.name, "%s", name);
 	return p;

@@ -280,19 +280,34 @@ static uint32_t after_death(const struct mqshm_ring *r, uint32_t i)
 		       : MQSHM_SLOT_ENDED;
 }
 
+static bool try_repair(struct posix_mapping *p, uint32_t i)
+{
+	pthread_mutex_lock(&p->repairs);
+	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) > 0)
+		return true;
+	pthread_mutex_unlock(&p->repairs);
+	return false;
+}
+
+static void end_repair(struct posix_mapping *p, uint32_t i)
+{
+	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	pthread_mutex_unlock(&p->repairs);
+}
+
 bool posix_reap(struct posix_mapping *p, uint32_t i)
 {
 	struct mqshm_participant *participant = &p->base.ring.participants[i];
 	bool ended = false;
 
-	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+	if (!try_repair(p, i))
 		return false; /* somebody is at it */
 	if (posix_has_role(&p->base.ring, i) && !posix_alive(p->lock_fd, participant, i, p->pid_namespace))
 		ended = posix_end_role(p, i, after_death(&p->base.ring, i), MQSHM_EPOCH_CRASHED,
 				       MQSHM_SLOT_STATE(READ_ONCE(participant->state)) == MQSHM_SLOT_LEASED
 					       ? MQSHM_WHY_LEASE
 					       : MQSHM_WHY_DIED);
-	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	end_repair(p, i);
 	return ended;
 }
 
@@ -310,11 +325,11 @@ bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
 {
 	bool ended = false;
 
-	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+	if (!try_repair(p, i))
 		return false;
 	if (posix_has_role(&p->base.ring, i))
 		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, why);
-	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	end_repair(p, i);
 	return ended;
 }
 
@@ -325,7 +340,7 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 	uint32_t word;
 	bool demoted = false;
 
-	if (posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i)) <= 0)
+	if (!try_repair(p, i))
 		return false;
 	word = smp_load_acquire(&participant->state);
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE) {
@@ -341,7 +356,7 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 		posix_wake_all(p);
 		demoted = true;
 	}
-	posix_unlock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
+	end_repair(p, i);
 	return demoted;
 }
 

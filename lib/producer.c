@@ -9,7 +9,7 @@
 #include "backend.h"
 #include "error.h"
 #include "lock.h"
-#include "wait.h"
+#include "waitable.h"
 
 #define PIECES_MAX 1024	       /* of mqshm_producer_pushv(): as IOV_MAX */
 #define FIRST_NAP_NS 1000000u /* waiting for room: naps from 1 ms use what is free before we are woken */
@@ -30,6 +30,8 @@ struct mqshm_producer {
 	struct mqshm_lock lock;
 	struct mqshm_patience patience;
 	uint32_t cancelled;
+	struct mqshm_notifier *notifier; /* NULL: nobody has asked for a descriptor */
+	bool busy; /* ready() has found the lock held */
 
 	/* the consumer that holds us back, since when, and where it stood then */
 	struct {
@@ -150,6 +152,42 @@ static bool publish_need(struct mqshm_producer *p)
 	return blocked_on != before;
 }
 
+/* The descriptor shall be readable when a message of block_size fits, or soon, when the lock is held by another. */
+static void notify_later(struct mqshm_producer *p, bool busy)
+{
+	struct mqshm_writer *w = &p->writer;
+	struct mqshm_news news;
+	struct mqshm_mark need;
+
+	memset(&news, 0, sizeof news); /* compared as bytes */
+	news.producer = true;
+	news.own_state = p->state;
+	news.retry_ns = MQSHM_FOREVER;
+	if (busy) {
+		news.slot = MQSHM_NEWS_BUSY;
+		news.retry_ns = mqshm_now_ns() + FIRST_NAP_NS;
+	} else if (w->slowest < 0) {
+		news.slot = MQSHM_NEWS_HOLD;
+	} else {
+		need = writer_need(w, w->position + writer_largest(w));
+		news.position = need.position;
+		news.sequence = need.sequence;
+		news.slot = (uint32_t)w->slowest;
+		news.slot_state = READ_ONCE(ring_consumer(w->ring, news.slot)->state);
+		if (w->ring->slow_policy && slot_is_live(news.slot_state))
+			news.retry_ns = p->slow.since_ns + w->ring->slow_ms * 1000000ull;
+	}
+	mqshm_notifier_watch(p->notifier, &news);
+}
+
+/* The lock was not to be had: rc. */
+static __attribute__((noinline, cold)) int keep_watch(struct mqshm_producer *p, int rc)
+{
+	if (rc == -EAGAIN && p->notifier)
+		notify_later(p, true);
+	return rc;
+}
+
 static void unblock(struct mqshm_producer *p)
 {
 	WRITE_ONCE(p->mapping->ring.producer->blocked_on, 0);
@@ -223,6 +261,8 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 			mqshm_error(rc, "timed out: queue '%s' is full, waiting for consumer %d: %s", p->mapping->name,
 				    writer->slowest, mqshm_who(ring_consumer(writer->ring, (uint32_t)writer->slowest), who,
 							       sizeof who));
+		if (rc && p->notifier)
+			notify_later(p, false);
 		if (!rc && p->shared)
 			rc = enter(p, deadline);
 		if (rc)
@@ -272,7 +312,7 @@ static inline __attribute__((always_inline)) int begin(struct mqshm_producer *p,
 		deadline = timeout_ms ? mqshm_deadline(timeout_ms) : 0;
 		rc = enter(p, deadline);
 		if (rc)
-			return rc;
+			return keep_watch(p, rc);
 	}
 	rc = writer_stage(&p->writer, (uint32_t)size, payload);
 	if (unlikely(rc))
@@ -591,9 +631,75 @@ static int leave(struct mqshm_producer *p, uint32_t how)
 		mqshm_producer_abort(p);
 	if (*p->owner && p->blocked_on && READ_ONCE(*p->state_word) == p->state)
 		unblock(p);
+	mqshm_notifier_close(p->notifier);
 	rc = p->mapping->backend->detach(p->mapping, how);
 	free(p);
 	return rc;
+}
+
+/* Would a message of block_size fit (1)? Its room is not kept. */
+static int ready(void *handle)
+{
+	struct mqshm_producer *p = handle;
+	unsigned char *payload;
+	int rc;
+
+	if (unlikely(!*p->owner || p->reserved || READ_ONCE(*p->state_word) != p->state))
+		return refuse(p, 0);
+	if (p->shared) {
+		rc = enter(p, 0);
+		if (rc)
+			return rc == -EAGAIN ? (p->busy = true, 0) : rc;
+	}
+	p->busy = false;
+	rc = writer_stage(&p->writer, p->block_size, &payload);
+	if (!rc) {
+		writer_abort(&p->writer);
+		if (p->blocked_on)
+			unblock(p);
+	} else if (rc == -EAGAIN) {
+		publish_need(p);
+	}
+	if (p->shared)
+		mqshm_lock_release(&p->lock);
+	return !rc ? 1 : rc == -EAGAIN ? 0 : damaged(p, rc);
+}
+
+int mqshm_producer_fd(struct mqshm_producer *p)
+{
+	KEEP_ERRNO;
+	struct mqshm_notifier *n;
+	int rc = check_owner(p);
+
+	if (!rc && !p->notifier) {
+		rc = mqshm_notifier_open(&n, p->mapping, &p->mapping->ring.info->room);
+		if (!rc)
+			WRITE_ONCE(p->notifier, n);
+	}
+	if (rc)
+		return rc;
+	if (!ready(p))
+		notify_later(p, p->busy);
+	return mqshm_notifier_fd(p->notifier);
+}
+
+static int watch(void *handle)
+{
+	return mqshm_producer_fd(handle);
+}
+
+void mqshm_producer_waitable(struct mqshm_producer *p, struct mqshm_waitable *w)
+{
+	*w = (struct mqshm_waitable){
+		.mapping = p->mapping,
+		.armed = &p->mapping->ring.info->room,
+		.patience = &p->patience,
+		.cancelled = &p->cancelled,
+		.handle = p,
+		.ready = ready,
+		.check = check_blocker,
+		.watch = watch,
+	};
 }
 
 void mqshm_producer_cancel(struct mqshm_producer *p)
@@ -606,6 +712,8 @@ void mqshm_producer_cancel(struct mqshm_producer *p)
 	mqshm_wake(m, &m->ring.info->event);
 	if (p->shared)
 		m->backend->wake(m, &m->ring.producer->lock);
+	if (READ_ONCE(p->notifier))
+		mqshm_notifier_set(p->notifier);
 }
 
 int mqshm_producer_close(struct mqshm_producer *p)

@@ -129,10 +129,7 @@ int mqshm_wait(struct mqshm_wait *w)
 			return 0;
 		__attribute__((fallthrough));
 	case ARM:
-		w->value = READ_ONCE(w->armed->word);
-		while (!(w->value & 1))
-			if (try_cmpxchg(&w->armed->word, &w->value, w->value + 1, ACQ_REL))
-				w->value++;
+		w->value = mqshm_arm(w->armed);
 		smp_mb(); /* MO-2, MO-5: armed before the caller looks again */
 		w->phase = SLEEP;
 		return 0;

@@ -284,6 +284,23 @@ static inline int writer_walk(const struct mqshm_writer *w, struct mqshm_mark *a
 	return 0;
 }
 
+/* Where head must be at least for one more message, that ends at `end`. */
+static inline struct mqshm_mark writer_need(const struct mqshm_writer *w, uint64_t end)
+{
+	const struct mqshm_ring *r = w->ring;
+
+	return (struct mqshm_mark){ end > r->ring_bytes ? end - r->ring_bytes : 0,
+				    w->sequence >= r->node_count ? w->sequence + 1 - r->node_count : 0 };
+}
+
+/* How many bytes the largest message would take now, with what is left before the end of the ring if it does not fit there. */
+static inline uint64_t writer_largest(const struct mqshm_writer *w)
+{
+	uint64_t bytes = ring_node_bytes(w->ring, w->ring->block_size), rest = w->ring->ring_bytes - w->offset;
+
+	return bytes > rest ? rest + bytes : bytes;
+}
+
 /*
  * Raise head so that a node that ends at `end` fits. The only permission to write is a stored head: it is stored,
  * and after a full fence the cursors are looked at again. A consumer that joined meanwhile has either seen the new
@@ -293,8 +310,7 @@ static inline int writer_walk(const struct mqshm_writer *w, struct mqshm_mark *a
 static inline int writer_make_room(struct mqshm_writer *w, uint64_t end)
 {
 	const struct mqshm_ring *r = w->ring;
-	struct mqshm_mark need = { end > r->ring_bytes ? end - r->ring_bytes : 0,
-				   w->sequence >= r->node_count ? w->sequence + 1 - r->node_count : 0 };
+	struct mqshm_mark need = writer_need(w, end);
 
 	if (end > MQSHM_POSITION_MAX)
 		return -EOVERFLOW;
