@@ -292,7 +292,7 @@ int mqshm_notifier_open(struct mqshm_notifier **out, struct mqshm_mapping *mappi
 		}
 		pthread_mutex_unlock(&t->mutex);
 	}
-	notifiers += t && !rc;
+	__atomic_add_fetch(&notifiers, t && !rc, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&list_mutex);
 	if (!t || rc) {
 		close(n->fd);
@@ -320,7 +320,7 @@ void mqshm_notifier_close(struct mqshm_notifier *n)
 		last = !t->count;
 		if (last)
 			forget(t);
-		notifiers--;
+		__atomic_sub_fetch(&notifiers, 1, __ATOMIC_RELAXED);
 		pthread_mutex_unlock(&list_mutex);
 		unlock_and_wake(t); /* its sleep may be on a word that is about to go */
 		if (last) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# ThreadSanitizer: the ring over a plain array, and the library above its backends over the same; both are clean. And
-# both can fail: with one release made relaxed, of tail, of a cursor, of the lock, it reports a race.
+# ThreadSanitizer: the ring over a plain array, and the library above its backends over the same; and, as a whole, where it
+# has threads of its own: descriptors. All are clean. And all can fail: with one release made relaxed, of tail, of a cursor,
+# of the lock, or without the mutex of a notifying thread, it reports a race.
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash
@@ -12,7 +13,7 @@ export TSAN_OPTIONS="halt_on_error=0 exitcode=66"
 build() # DIRECTORY PROGRAM: a probe with the include/ and lib/ of a directory
 {
 	local sources=("$1"/lib/{layout,error}.c)
-	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,backend}.c)
+	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,notify,backend}.c)
 	gcc -O1 -g -fsanitize=thread -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror "-I$1/include" "-I$1/lib" \
 		-o "$1/$2" "tests/sanitize/probes/$2.c" "${sources[@]}" -pthread
 }
@@ -68,5 +69,21 @@ goes_red "a relaxed store of a cursor is a race (MO-4)" 'ThreadSanitizer: data r
 goes_red "a relaxed look at tail is a race (MO-1)" 'ThreadSanitizer: data race' \
 	plant include/mqshm/ring.h 's|smp_load_acquire(&\(rd->ring->producer->tail\))|READ_ONCE(\1)|' tsan_ring
 goes_red "a relaxed release of the lock is a race (MO-11)" 'ThreadSanitizer: data race' \
-	plant lib/lock.c '/^void mqshm_lock_release/,/^}/s|__ATOMIC_RELEASE|__ATOMIC_RELAXED|' tsan_library
+	plant lib/lock.c '/^void mqshm_lock_release/,/^}/s|, RELEASE)|, RELAXED)|' tsan_library
+
+whole() # DIRECTORY: the tests of waiting on many, with all of the library
+{
+	gcc -O1 -g -fsanitize=thread -std=gnu11 -D_GNU_SOURCE "-I$1/include" "-I$1/lib" -Itests -o "$1/waiting_many" \
+		tests/conformance/waiting_many.c "$1"/lib/*.c -pthread || return 0
+	TSAN_OPTIONS="$TSAN_OPTIONS die_after_fork=0" run "$1/waiting_many"
+}
+whole_without_mutex()
+{
+	copy "$OUT/red" && sed -i '/^void mqshm_notifier_watch/,/^}/s/pthread_mutex_lock(&t->mutex);/;/' "$OUT/red/lib/notify.c" &&
+		whole "$OUT/red"
+}
+if [[ -x $OUT/clean/tsan_library ]]; then
+	check "descriptors: no race" whole "$OUT/clean"
+	goes_red "a notifier without its mutex is a race" 'ThreadSanitizer: data race' whole_without_mutex
+fi
 conclude

@@ -127,10 +127,12 @@ static int alive_self(struct mqshm_mapping *m)
 	return 0;
 }
 
-static void evict(struct mqshm_mapping *m, uint32_t i)
+static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t why)
 {
 	(void)m;
+	(void)why;
 	die("a consumer was taken for hostile", (int)i);
+	return false;
 }
 
 const struct mqshm_backend mqshm_backend_posix = {
