@@ -440,7 +440,7 @@ void mqshm_consumer_cancel(struct mqshm_consumer *c)
 	__atomic_store_n(&c->cancelled, 1, __ATOMIC_RELAXED);
 	smp_mb(); /* MO-2: the word is out before we look whether it sleeps */
 	mqshm_wake(c->mapping, &c->mapping->ring.info->data);
-	if (READ_ONCE(c->notifier))
+	if (smp_load_acquire(&c->notifier))
 		mqshm_notifier_set(c->notifier);
 }
 
@@ -456,7 +456,7 @@ int mqshm_consumer_fd(struct mqshm_consumer *c)
 		rc = mqshm_notifier_open(&n, c->mapping, &c->mapping->ring.info->data);
 		if (rc)
 			return rc;
-		WRITE_ONCE(c->notifier, n);
+		__atomic_store_n(&c->notifier, n, __ATOMIC_RELEASE);
 	}
 	touch(c);
 	return mqshm_notifier_fd(c->notifier);

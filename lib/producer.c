@@ -674,7 +674,7 @@ int mqshm_producer_fd(struct mqshm_producer *p)
 	if (!rc && !p->notifier) {
 		rc = mqshm_notifier_open(&n, p->mapping, &p->mapping->ring.info->room);
 		if (!rc)
-			WRITE_ONCE(p->notifier, n);
+			__atomic_store_n(&p->notifier, n, __ATOMIC_RELEASE);
 	}
 	if (rc)
 		return rc;
@@ -712,7 +712,7 @@ void mqshm_producer_cancel(struct mqshm_producer *p)
 	mqshm_wake(m, &m->ring.info->event);
 	if (p->shared)
 		m->backend->wake(m, &m->ring.producer->lock);
-	if (READ_ONCE(p->notifier))
+	if (smp_load_acquire(&p->notifier))
 		mqshm_notifier_set(p->notifier);
 }
 
