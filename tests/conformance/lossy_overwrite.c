@@ -123,7 +123,7 @@ TEST(a_lossy_consumer_does_not_hold_back_but_a_reliable_one_does)
 
 struct race {
 	const char *name;
-	uint64_t seed, pushed, got[4];
+	uint64_t seed, pushed, got[4], missed[4];
 	uint32_t stop, attached;
 };
 
@@ -191,6 +191,7 @@ static void read_racing(void *arg)
 	}
 	CHECK_EQ(joined + got + (uint64_t)CALL(mqshm_consumer_missed(c)), GET(race->pushed)); /* all is accounted for */
 	SET(race->got[racer->number], got);
+	SET(race->missed[racer->number], (uint64_t)CALL(mqshm_consumer_missed(c)));
 	EXPECT(mqshm_consumer_close(c), 0);
 }
 
@@ -214,7 +215,8 @@ static void push_racing(void *arg)
 
 static void race_through(uint32_t nodes)
 {
-	struct mqshm_queue_options q = geometry(nodes, BLOCK, MQSHM_OVERWRITE);
+	struct mqshm_queue_options q = geometry(nodes, BLOCK, MQSHM_OVERWRITE | MQSHM_PERSISTENT);
+	uint64_t got = 0, missed = 0;
 	struct race *race = shared_memory(sizeof *race);
 	struct racer racers[4];
 	pid_t producer, readers[4];
@@ -231,7 +233,13 @@ static void race_through(uint32_t nodes)
 	for (int i = 0; i < 4; i++) {
 		join(readers[i]);
 		printf("# %u nodes: consumer %d got %" PRIu64 " of %" PRIu64 "\n", nodes, i, race->got[i], race->pushed);
+		got += race->got[i];
+		missed += race->missed[i];
 	}
+	CHECK(missed > 0);
+	CHECK_EQ(STAT(race->name, overwrite_count), missed);
+	CHECK_EQ(STAT(race->name, total_popped), got);
+	EXPECT(mqshm_queue_remove(race->name, 0), 0);
 	check_gone(race->name);
 }
 
