@@ -77,6 +77,30 @@ const char *mqshm_version(void);
  */
 const char *mqshm_last_error(void);
 
+/* ---- log -------------------------------------------------------------------------------------------------- */
+
+#define MQSHM_LOG_OFF 0	    /* nothing: as it begins */
+#define MQSHM_LOG_ERROR 1   /* a queue is damaged */
+#define MQSHM_LOG_WARNING 2 /* somebody died, or lost its role, and why */
+#define MQSHM_LOG_INFO 3    /* queues created and removed; who attached and left */
+#define MQSHM_LOG_DEBUG 4   /* waiting while another process attaches or leaves */
+
+/*
+ * From now on callback gets, as a line for people, what this process does to queues and finds out about them:
+ * (MQSHM_LOG_WARNING, "x", "ended consumer 3 of pid 77 (plot): died", arg). callback NULL: to stderr, in one write:
+ * "mqshm: warning: queue 'x': ended consumer 3 of pid 77 (plot): died". Without this call the environment variable
+ * MQSHM_LOG does that: error, warning, info, debug or off, looked at once.
+ *
+ * The callback runs in the thread and in the midst of the call that found it, never in push or pop unless those wait
+ * or find somebody dead; several threads may be in it at once. The strings are valid during the call. It may use the
+ * library, but no handle that others use (one of them is in a call), and what it causes itself is not logged; nor
+ * does it hold up others, as the library holds no lock meanwhile. It returns as any function does (no exception, no
+ * longjmp). When this call returns, the former callback is not running and will never run again, so it waits for it:
+ * don't call this holding a lock that the former one takes.
+ * 0; -EINVAL (level) -EDEADLK (from a callback)
+ */
+int mqshm_log_set(int level, void (*callback)(int level, const char *queue, const char *text, void *arg), void *arg);
+
 /* ---- queues ----------------------------------------------------------------------------------------------- */
 
 #define MQSHM_NAME_MAX 63	  /* 1-63 of A-Z a-z 0-9 . _ -, not starting with a dot; "control" is reserved */

@@ -114,6 +114,16 @@ int mqshm_check_producers(struct mqshm_mapping *m)
 	return 1;
 }
 
+const char *mqshm_role_text(const struct mqshm_ring *ring, uint32_t i, char *buffer)
+{
+	bool producer = i < ring->max_producers;
+	char who[64];
+
+	snprintf(buffer, MQSHM_ROLE_TEXT, "%s %u of %s", producer ? "producer" : "consumer",
+		 producer ? i : i - ring->max_producers, mqshm_who(&ring->participants[i], who, sizeof who));
+	return buffer;
+}
+
 void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 {
 	__u64 word = smp_load_acquire(&ring->info->producer_epoch);

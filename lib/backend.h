@@ -126,6 +126,10 @@ const char *mqshm_who(const struct mqshm_participant *participant, char *buffer,
 /* Does the stream go on: is a producer alive, are we still a consumer? 0, 1: something has changed, or -ESTALE ... */
 int mqshm_check_producers(struct mqshm_mapping *mapping);
 
+/* "consumer 3 of pid 123 (sinegen)" of participant i; buffer has MQSHM_ROLE_TEXT bytes. */
+#define MQSHM_ROLE_TEXT 96
+const char *mqshm_role_text(const struct mqshm_ring *ring, uint32_t i, char *buffer);
+
 /*
  * Call this, as the one who may, when no producer slot is live any more: sets how the stream ended. For a queue whose
  * producers are all dead but nobody noted it, too.

@@ -150,6 +150,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 	}
 	if (rc) {
 		posix_end_role(p, p->base.participant, MQSHM_SLOT_FREE, MQSHM_EPOCH_CRASHED, 0);
+		mqshm_log(MQSHM_LOG_ERROR, how->name, "damaged: its positions make no sense");
 		return mqshm_error(rc, "queue '%s' is damaged: its positions make no sense", how->name);
 	}
 	posix_wake_all(p);
@@ -227,6 +228,7 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 		  struct mqshm_reader *reader)
 {
 	uint64_t wait_until = mqshm_deadline(how->wait_ms);
+	char role[MQSHM_ROLE_TEXT];
 	struct posix_mapping *p;
 	bool fresh;
 	int rc;
@@ -258,6 +260,8 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 		posix_close(p);
 		return rc;
 	}
+	mqshm_log(MQSHM_LOG_INFO, how->name, "%s attached%s", mqshm_role_text(&p->base.ring, p->base.participant, role),
+		  how->resumed && *how->resumed ? " and goes on where a former one was" : "");
 	posix_lifecycle_unlock(p);
 	*out = &p->base;
 	return 0;
@@ -266,6 +270,8 @@ static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, st
 static int detach(struct mqshm_mapping *m, uint32_t how)
 {
 	struct posix_mapping *p = posix(m);
+	char role[MQSHM_ROLE_TEXT] = "";
+	uint32_t state;
 	struct stat st;
 
 	if (!*m->owner) { /* a child: the mapping is not there, and unlocking would take the parent's lock */
@@ -276,17 +282,24 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 		posix_close(p);
 		return mqshm_error(-ECHILD, "the handle belongs to a parent process");
 	}
-	if (mqshm_has_role(m))
-		posix_end_role(p, m->participant,
-			       how != MQSHM_EPOCH_NONE && READ_ONCE(m->ring.participants[m->participant].lease_ms) &&
-					       m->role == MQSHM_ROLE_CONSUMER
-				       ? MQSHM_SLOT_LEASED
-				       : MQSHM_SLOT_FREE,
-			       how, 0);
+	if (mqshm_log_wants(MQSHM_LOG_INFO)) /* while it is ours */
+		mqshm_role_text(&m->ring, m->participant, role);
+	state = how != MQSHM_EPOCH_NONE && READ_ONCE(m->ring.participants[m->participant].lease_ms) &&
+				m->role == MQSHM_ROLE_CONSUMER
+			? MQSHM_SLOT_LEASED
+			: MQSHM_SLOT_FREE;
+	if (mqshm_has_role(m) && posix_end_role(p, m->participant, state, how, 0))
+		mqshm_log(MQSHM_LOG_INFO, m->name, "%s left%s", role,
+			  state == MQSHM_SLOT_LEASED ? ", its lease begins"
+			  : how == MQSHM_EPOCH_CRASHED ? " in the middle of the stream" : "");
 	/* A stopped holder must not hang us: then the name is left for the next open, or gc. */
 	if (!posix_lifecycle_lock(p, mqshm_now_ns() + LIFECYCLE_NS) && !(m->ring.flags & MQSHM_PERSISTENT) &&
-	    !posix_anybody(p)) /* our former slot too: it may have a new owner */
-		posix_unlink(p);
+	    !posix_anybody(p)) { /* our former slot too: it may have a new owner */
+		bool dead = READ_ONCE(m->ring.info->dead);
+
+		if (!posix_unlink(p) && !dead)
+			mqshm_log(MQSHM_LOG_INFO, m->name, "removed with its last user");
+	}
 	posix_close(p);
 	return 0;
 }
@@ -391,6 +404,7 @@ static int check_self(struct mqshm_mapping *m)
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
 			posix_evict(p, i, MQSHM_WHY_REMOVED);
 		posix_wake_all(p);
+		mqshm_log(MQSHM_LOG_WARNING, m->name, "its object was unlinked (rm, or systemd's RemoveIPC)");
 	}
 	if (READ_ONCE(m->ring.info->dead))
 		return mqshm_error(-ESTALE, "the object of queue '%s' was unlinked (rm, or systemd's RemoveIPC)", m->name);
@@ -410,7 +424,10 @@ static int remove_broken(const char *name)
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 
 	posix_path(path, name);
-	return unlink(path) ? mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno)) : 0;
+	if (unlink(path))
+		return mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno));
+	mqshm_log(MQSHM_LOG_INFO, name, "removed by force by pid %d: it was no usable queue", (int)getpid());
+	return 0;
 }
 
 static int exists(const char *name)
@@ -470,8 +487,10 @@ static int remove_queue(const char *name, unsigned flags)
 		rc = mqshm_error(-EBUSY, "queue '%s' is in use by %s", name, users);
 	} else {
 		rc = posix_unlink(p);
-		if (!rc)
+		if (!rc) {
+			mqshm_log(MQSHM_LOG_INFO, name, "removed by pid %d", (int)getpid());
 			evict_all(p);
+		}
 	}
 	posix_close(p);
 	return rc;
@@ -496,18 +515,17 @@ static int gc_one(const char *name, void (*report)(const char *name, const char 
 	}
 	r = &p->base.ring;
 	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
-		char who[64], what[128];
-		bool producer = i < r->max_producers;
+		char role[MQSHM_ROLE_TEXT], what[128];
 
 		if (!has_user(smp_load_acquire(&r->participants[i].state)) ||
 		    posix_alive(p->lock_fd, &r->participants[i], i, p->pid_namespace))
 			continue;
-		mqshm_who(&r->participants[i], who, sizeof who);
+		mqshm_role_text(r, i, role);
 		if (!posix_reap(p, i) || !report)
 			continue;
-		snprintf(what, sizeof what, "%s %s %u of %s",
+		snprintf(what, sizeof what, "%s %s",
 			 MQSHM_SLOT_STATE(READ_ONCE(r->participants[i].state)) == MQSHM_SLOT_LEASED ? "began the lease of" : "ended",
-			 producer ? "producer" : "consumer", producer ? i : i - r->max_producers, who);
+			 role);
 		report(name, what, arg);
 	}
 	posix_close(p);
@@ -535,6 +553,7 @@ static int evict_from(const char *name, uint32_t slot)
 	struct posix_mapping *p;
 	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
 	int rc = posix_open(name, NULL, 0, deadline, &p, NULL);
+	char role[MQSHM_ROLE_TEXT];
 	uint32_t i;
 
 	if (rc)
@@ -546,9 +565,13 @@ static int evict_from(const char *name, uint32_t slot)
 	else if (!posix_lock_repair(p, i, deadline))
 		rc = mqshm_error(-ETIMEDOUT, "consumer %u of queue '%s' is being repaired by another process, which "
 				 "doesn't get on (stopped?)", slot, name);
-	else if (!posix_end_role(p, i, MQSHM_SLOT_ENDED, 0, MQSHM_WHY_BY_HAND))
+	else
+		mqshm_role_text(&p->base.ring, i, role);
+	if (!rc && !posix_end_role(p, i, MQSHM_SLOT_ENDED, 0, MQSHM_WHY_BY_HAND))
 		rc = mqshm_error(-ESRCH, "consumer %u of queue '%s' has just left", slot, name);
 	posix_close(p);
+	if (!rc)
+		mqshm_log(MQSHM_LOG_WARNING, name, "evicted %s: by hand, by pid %d", role, (int)getpid());
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "backend.h"
 #include "error.h"
+#include "log.h"
 #include "waitable.h"
 
 /* Letting messages gather, see gather(). */
@@ -98,6 +99,9 @@ static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *
 
 	if (rc == -ESTALE)
 		return c->mapping->backend->check_self(c->mapping);
+	if (rc == -EBADMSG)
+		mqshm_log(MQSHM_LOG_ERROR, c->mapping->name, "damaged at message %llu",
+			  (unsigned long long)c->reader.sequence);
 	return mqshm_error(rc, "queue '%s' is damaged at message %llu", c->mapping->name,
 			   (unsigned long long)c->reader.sequence);
 }

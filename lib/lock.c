@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* See lock.h. */
+#include <stdio.h>
+
 #include "error.h"
 #include "lock.h"
+#include "log.h"
 
 #define SPINS 200 /* a push under the lock takes less than these pauses */
 
@@ -31,6 +34,13 @@ static bool holder_lives(struct mqshm_mapping *m, uint32_t word)
 	    word_of(slot, MQSHM_SLOT_GENERATION(state)) != (word & ~MQSHM_LOCK_WAITERS))
 		return false;
 	return m->backend->check(m, slot);
+}
+
+static const char *holder(struct mqshm_mapping *m, uint32_t word, char *who, size_t size)
+{
+	uint32_t slot = (word & 0xff) - 1;
+
+	return slot < m->ring.max_producers ? mqshm_who(&m->ring.participants[slot], who, size) : "nobody";
 }
 
 static bool change(uint32_t *word, uint32_t from, uint32_t to)
@@ -68,21 +78,20 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 			if (rc)
 				return rc;
 			if (!holder_lives(m, held)) {
-				if (change(word, held, mine | (held & MQSHM_LOCK_WAITERS)))
-					return 1;
-				continue;
+				/* With the waiters' bit, so that the release comes the slow way: it logs this. */
+				if (!change(word, held, mine | MQSHM_LOCK_WAITERS))
+					continue;
+				snprintf(lock->taken_from, sizeof lock->taken_from, "%s", holder(m, held, who, sizeof who));
+				return 1;
 			}
 		}
 		if (deadline && mqshm_cancelled(lock->cancelled))
 			return mqshm_error(-ECANCELED, "the wait was cancelled");
 		if (now >= deadline) {
-			uint32_t slot = (held & 0xff) - 1;
-
 			if (deadline == 0)
 				return -EAGAIN;
 			return mqshm_error(-ETIMEDOUT, "timed out: the lock of queue '%s' is held by %s", m->name,
-					   slot < m->ring.max_producers ? mqshm_who(&m->ring.participants[slot], who,
-										    sizeof who) : "nobody");
+					   holder(m, held, who, sizeof who));
 		}
 		if (!(held & MQSHM_LOCK_WAITERS)) {
 			if (!change(word, held, held | MQSHM_LOCK_WAITERS))
@@ -115,4 +124,7 @@ void mqshm_lock_release(struct mqshm_lock *lock)
 	if (mine == (lock->word | MQSHM_LOCK_WAITERS) && try_cmpxchg(word, &mine, 0, RELEASE))
 		m->backend->wake(m, word);
 	/* else it was taken from us: we were thought dead */
+	if (*lock->taken_from)
+		mqshm_log(MQSHM_LOG_WARNING, m->name, "took the lock of %s, who died with it", lock->taken_from);
+	*lock->taken_from = 0;
 }

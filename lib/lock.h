@@ -14,6 +14,7 @@ struct mqshm_lock {
 	uint32_t *cancelled;
 	uint64_t next_check_ns; /* of the holder */
 	uint32_t word;		/* ours */
+	char taken_from[64];	/* the dead holder: to be logged at release */
 };
 
 void mqshm_lock_init(struct mqshm_lock *lock, struct mqshm_mapping *mapping, struct mqshm_patience *patience,

@@ -21,6 +21,7 @@
 
 #include "backend.h"
 #include "error.h"
+#include "log.h"
 
 #define POSIX_DIR "/dev/shm"
 #define POSIX_PREFIX "mqshm."
@@ -35,6 +36,7 @@ struct posix_mapping {
 	uint64_t pid_namespace; /* ours, 0: /proc is not to be trusted */
 	uint32_t looks;		/* at peers, see check() */
 	pthread_mutex_t repairs; /* a handle's thread and the one that notifies for it share a lock descriptor */
+	bool lifecycle;		/* we hold the life-cycle byte, and log lines are kept */
 	struct posix_mapping *next, *previous; /* all of this process, for fork */
 };
 

@@ -73,6 +73,7 @@ int posix_reopen(int fd)
 
 void posix_close(struct posix_mapping *p)
 {
+	bool lifecycle = p->lifecycle;
 	struct stat st;
 
 	posix_unregister(p);
@@ -86,6 +87,8 @@ void posix_close(struct posix_mapping *p)
 		close(p->lock_fd);
 	}
 	free(p);
+	if (lifecycle)
+		mqshm_log_deliver();
 }
 
 static struct posix_mapping *new_mapping(const char *name)
@@ -151,6 +154,8 @@ static int open_existing(const char *name, uint32_t flags, struct posix_mapping 
 		rc = mqshm_check_info(&info, name, (uint64_t)st.st_size);
 	if (rc) {
 		close(fd);
+		if (rc == -EBADMSG)
+			mqshm_log(MQSHM_LOG_ERROR, name, "damaged, or no queue");
 		return rc;
 	}
 	p = new_mapping(name);
@@ -209,6 +214,9 @@ static int create_new(const char *name, const struct mqshm_queue_options *option
 							   strerror(errno));
 	}
 	close(fd);
+	if (!rc)
+		mqshm_log(MQSHM_LOG_INFO, name, "created by pid %d: %u messages of up to %u bytes", (int)getpid(),
+			  plan.node_count, plan.block_size);
 	if (rc && p)
 		posix_close(p);
 	else
@@ -277,6 +285,8 @@ int posix_open(const char *name, const struct mqshm_queue_options *options, uint
 		}
 		if (is_zombie(p)) {
 			rc = posix_unlink(p);
+			if (!rc)
+				mqshm_log(MQSHM_LOG_INFO, name, "removed: nobody who used it is left");
 			posix_close(p);
 			if (rc)
 				return rc;

@@ -56,6 +56,7 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 {
 	struct mqshm_info *info = p->base.ring.info;
 	uint64_t give_up = deadline == MQSHM_FOREVER ? mqshm_now_ns() + 10000000000u : deadline;
+	bool said = false;
 
 	for (;;) {
 		int rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_LIFECYCLE);
@@ -67,8 +68,14 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 		if (mqshm_now_ns() >= give_up)
 			return mqshm_error(-ETIMEDOUT, "queue '%s' is being attached to or left by pid %u, which doesn't "
 					   "get on (stopped?)", p->base.name, READ_ONCE(info->lifecycle_pid));
+		if (!said)
+			mqshm_log(MQSHM_LOG_DEBUG, p->base.name, "waiting for pid %u, which attaches or leaves",
+				  READ_ONCE(info->lifecycle_pid));
+		said = true;
 		nanosleep(&(struct timespec){ 0, LIFECYCLE_NAP_NS }, NULL);
 	}
+	mqshm_log_hold();
+	p->lifecycle = true;
 	WRITE_ONCE(info->lifecycle_pid, (uint32_t)getpid());
 	return 0;
 }
@@ -76,6 +83,8 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 void posix_lifecycle_unlock(struct posix_mapping *p)
 {
 	posix_unlock(p->lock_fd, MQSHM_LOCK_LIFECYCLE);
+	p->lifecycle = false;
+	mqshm_log_deliver();
 }
 
 /* Fields of /proc/<pid>/stat; comm may contain anything, so count from its last parenthesis. */
@@ -295,19 +304,48 @@ static void end_repair(struct posix_mapping *p, uint32_t i)
 	pthread_mutex_unlock(&p->repairs);
 }
 
+/* Before a role changes: whose it is, for the log. */
+static void prepare(const struct posix_mapping *p, uint32_t i, char *role)
+{
+	*role = 0;
+	if (mqshm_log_wants(MQSHM_LOG_WARNING))
+		mqshm_role_text(&p->base.ring, i, role);
+}
+
+/* ... and when its repair byte is free again. */
+static void tell(const struct posix_mapping *p, const char *role, const char *what, uint32_t why)
+{
+	static const char *const words[] = {
+		[MQSHM_WHY_DIED] = "died",
+		[MQSHM_WHY_SLOW] = "too slow",
+		[MQSHM_WHY_BY_HAND] = "by hand",
+		[MQSHM_WHY_HOSTILE] = "its cursor is out of bounds",
+		[MQSHM_WHY_REMOVED] = "the queue was removed",
+		[MQSHM_WHY_LEASE] = "its lease ran out",
+	};
+
+	mqshm_log(MQSHM_LOG_WARNING, p->base.name, "%s %s: %s", what, role, words[why]);
+}
+
 bool posix_reap(struct posix_mapping *p, uint32_t i)
 {
 	struct mqshm_participant *participant = &p->base.ring.participants[i];
-	bool ended = false;
+	char role[MQSHM_ROLE_TEXT] = "";
+	bool ended = false, leased;
+	uint32_t state = 0;
 
 	if (!try_repair(p, i))
 		return false; /* somebody is at it */
-	if (posix_has_role(&p->base.ring, i) && !posix_alive(p->lock_fd, participant, i, p->pid_namespace))
-		ended = posix_end_role(p, i, after_death(&p->base.ring, i), MQSHM_EPOCH_CRASHED,
-				       MQSHM_SLOT_STATE(READ_ONCE(participant->state)) == MQSHM_SLOT_LEASED
-					       ? MQSHM_WHY_LEASE
-					       : MQSHM_WHY_DIED);
+	prepare(p, i, role);
+	leased = MQSHM_SLOT_STATE(READ_ONCE(participant->state)) == MQSHM_SLOT_LEASED;
+	if (posix_has_role(&p->base.ring, i) && !posix_alive(p->lock_fd, participant, i, p->pid_namespace)) {
+		state = after_death(&p->base.ring, i);
+		ended = posix_end_role(p, i, state, MQSHM_EPOCH_CRASHED, leased ? MQSHM_WHY_LEASE : MQSHM_WHY_DIED);
+	}
 	end_repair(p, i);
+	if (ended)
+		tell(p, role, state == MQSHM_SLOT_LEASED ? "began the lease of" : "ended",
+		     leased ? MQSHM_WHY_LEASE : MQSHM_WHY_DIED);
 	return ended;
 }
 
@@ -323,13 +361,17 @@ bool posix_lock_repair(struct posix_mapping *p, uint32_t i, uint64_t deadline)
 
 bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
 {
+	char role[MQSHM_ROLE_TEXT];
 	bool ended = false;
 
 	if (!try_repair(p, i))
 		return false;
+	prepare(p, i, role);
 	if (posix_has_role(&p->base.ring, i))
 		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, why);
 	end_repair(p, i);
+	if (ended)
+		tell(p, role, why == MQSHM_WHY_REMOVED ? "ended" : "evicted", why);
 	return ended;
 }
 
@@ -337,11 +379,13 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	struct mqshm_participant *participant = &r->participants[i];
+	char role[MQSHM_ROLE_TEXT];
+	bool demoted = false, by_us = false;
 	uint32_t word;
-	bool demoted = false;
 
 	if (!try_repair(p, i))
 		return false;
+	prepare(p, i, role);
 	word = smp_load_acquire(&participant->state);
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE) {
 		WRITE_ONCE(participant->why, why);
@@ -351,12 +395,15 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 	}
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED) { /* by us, or by one who died before it came to this */
 		clear_reliable(r, i - r->max_producers);
-		if (demoted)
+		by_us = demoted;
+		if (by_us)
 			atomic_add(&r->info->demoted, 1, RELAXED);
 		posix_wake_all(p);
 		demoted = true;
 	}
 	end_repair(p, i);
+	if (by_us)
+		tell(p, role, "demoted", why);
 	return demoted;
 }
 

@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "error.h"
 #include "lock.h"
+#include "log.h"
 #include "waitable.h"
 
 #define PIECES_MAX 1024	       /* of mqshm_producer_pushv(): as IOV_MAX */
@@ -66,6 +67,7 @@ static int damaged(const struct mqshm_producer *p, int rc)
 {
 	if (rc == -EOVERFLOW)
 		return mqshm_error(rc, "2^63 bytes have gone through queue '%s'", p->mapping->name);
+	mqshm_log(MQSHM_LOG_ERROR, p->mapping->name, "damaged: its positions make no sense");
 	return mqshm_error(rc, "queue '%s' is damaged", p->mapping->name);
 }
 
@@ -250,12 +252,16 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 
 	WRITE_ONCE(writer->ring->producer->stalls, READ_ONCE(writer->ring->producer->stalls) + 1);
 	for (;;) {
+		if (p->shared)
+			mqshm_log_hold(); /* the lock is held */
 		if (publish_need(p))
 			mqshm_wait_anew(&w); /* the new one did not know that we wait for it */
 		w.watch = writer->slowest >= 0 ? &ring_area(writer->ring, (uint32_t)writer->slowest)->position : NULL;
 		w.until = p->need; /* not for the first node that is freed: then each push would have to raise head */
-		if (p->shared)
+		if (p->shared) {
 			mqshm_lock_release(&p->lock);
+			mqshm_log_deliver();
+		}
 		rc = mqshm_wait(&w);
 		if (rc == -ETIMEDOUT && writer->slowest >= 0)
 			mqshm_error(rc, "timed out: queue '%s' is full, waiting for consumer %d: %s", p->mapping->name,
@@ -290,9 +296,9 @@ static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p
 	if (!rc)
 		return 0;
 	if (rc == -EBADMSG || rc == -EOVERFLOW) {
-		rc = damaged(p, rc);
 		if (p->shared)
 			mqshm_lock_release(&p->lock);
+		rc = damaged(p, rc);
 	}
 	return rc;
 }
