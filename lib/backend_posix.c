@@ -304,14 +304,22 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 	return 0;
 }
 
-static int futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout)
+/*
+ * What SYS_futex reads: not always a struct timespec, whose seconds a 32-bit program may be built to have 64 bits of. A
+ * nap is short and relative, so it needs no more.
+ */
+struct nap {
+	__kernel_long_t seconds, ns;
+};
+
+static int futex(uint32_t *word, int operation, uint32_t value, const struct nap *timeout)
 {
 	return (int)syscall(SYS_futex, word, operation, value, timeout, NULL, 0);
 }
 
 static int sleep_on(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64_t ns)
 {
-	struct timespec timeout = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+	struct nap timeout = { (__kernel_long_t)(ns / 1000000000u), (__kernel_long_t)(ns % 1000000000u) };
 
 	(void)m;
 	if (futex(word, FUTEX_WAIT, value, &timeout) && errno == EINTR)
