@@ -45,13 +45,13 @@ weak_load() # POINTER
 {
 	printf '%s\n' "s|smp_load_acquire(\\($1\\))|READ_ONCE(*(\\1)) /* & */|"
 }
-weak_cas() # ORDER POINTER
+weak_cas() # POINTER
 {
-	printf '%s\n' "s|try_cmpxchg_$1(\\($2, &[a-z]*, [^;)]*\\(([^)]*)[^;)]*\\)*\\))|MQSHM_CAS(\\1, __ATOMIC_RELAXED) /* & */|"
+	printf '%s\n' "s|try_cmpxchg(\\($1, .*\\), [A-Z_]*)|MQSHM_CMPXCHG(\\1, __ATOMIC_RELAXED) /* try_cmpxchg(\\1 */|"
 }
 weak_fetch() # AND-OR-ADD FIELD
 {
-	echo "/fetch_$1(&[a-z>-]*info->$2/s/__ATOMIC_[A-Z_]*/__ATOMIC_RELAXED/"
+	printf '%s\n' "s|atomic_$1(\\(&[a-z>-]*info->$2[^,]*, .*\\), [A-Z_]*)|__atomic_fetch_$1(\\1, __ATOMIC_RELAXED) /* atomic_$1(\\1 */|"
 }
 
 planted=0
@@ -143,7 +143,8 @@ done
 plant MO-6 probe_look_again $ring "$(no_fence 'MO-6, MO-7: what was')"
 plant MO-6 probe_resync $ring "$(no_fence 'MO-6 ')"
 plant MO-7 probe_look_again $ring "$(no_fence 'MO-6, MO-7: what was')"
-plant MO-7 posix_end_role lib/posix_owner.c "$(weak_cas acq_rel '&participant->state')" "$(weak_fetch and reliable)"
+plant MO-7 posix_end_role lib/posix_owner.c "$(weak_cas '&participant->state')" "$(weak_fetch and reliable)"
+plant MO-7 posix_demote lib/posix_owner.c "$(weak_cas '&participant->state')" "$(weak_fetch and reliable)"
 plant MO-8 probe_publish_twice $ring "$(no_fence 'MO-2: tail is out')"
 plant MO-8 probe_read_tail $ring "$(no_fence 'MO-8: a record')"
 # Ordered several times over: all of it has to go.
@@ -152,12 +153,12 @@ plant MO-9 probe_join $ring "$(weak_store '&r->info->hold')" "$(weak_store state
 plant MO-9 probe_make_room $ring "$(weak_load '&r->info->hold')"
 plant MO-10 probe_join $ring "$(weak_fetch or reliable)"
 plant MO-10 probe_make_room $ring "$(weak_load '&r->info->reliable\[i\]')"
-plant MO-11 probe_lock_take lib/lock.c "$(weak_cas acquire word)"
-plant MO-11 probe_lock_release lib/lock.c "$(weak_cas release word)"
+plant MO-11 probe_lock_take lib/lock.c "$(weak_cas word)"
+plant MO-11 probe_lock_release lib/lock.c "$(weak_cas word)"
 # What gcc makes of a compare-and-swap for riscv by itself.
 ARCHITECTURES=riscv64 plant MO-11 probe_lock_take include/mqshm/atomic.h 's/^#if defined(__riscv).*/#if 0/'
 ARCHITECTURES=riscv64 plant MO-11 probe_lock_release include/mqshm/atomic.h 's/^#if defined(__riscv).*/#if 0/'
-plant MO-12 mqshm_settle_producers lib/backend.c "$(weak_cas acq_rel '&ring->info->producer_epoch')" "$(no_fence 'our own slot')" "$(weak_load '&ring->info->producer_epoch')" \
+plant MO-12 mqshm_settle_producers lib/backend.c "$(weak_cas '&ring->info->producer_epoch')" "$(no_fence 'our own slot')" "$(weak_load '&ring->info->producer_epoch')" \
 	"$(weak_load '&ring->participants\[i\].state')"
 plant MO-12 stream_end lib/consumer.c "$(weak_load '&c->reader.ring->info->producer_epoch')"
 harvest

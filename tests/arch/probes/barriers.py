@@ -30,9 +30,9 @@ CURSOR = Access("store", r"smp_store_release\(&rd->area->position")
 READ_CURSOR = Access("load", r"smp_load_acquire\(&ring_area\(r, slot\)->position")
 RELIABLE = Access("load", r"smp_load_acquire\(&r->info->reliable\[i\]\)")
 PAYLOAD = Access("load", r"memcpy\(to, from, bytes\)|racy_copy")
-BIT = Access("store", r"__atomic_fetch_or\(&r->info->reliable")
-CAS_LOCK = Access("load", r"try_cmpxchg_acquire\(word, &from, to\)")
-UNLOCK = Access("store", r"try_cmpxchg_release\(word, &mine, 0\)")
+BIT = Access("store", r"atomic_or\(&r->info->reliable")
+CAS_LOCK = Access("load", r"try_cmpxchg\(word, &from")
+UNLOCK = Access("store", r"try_cmpxchg\(word, &mine")
 
 RULES = [
     Rule("MO-1", "probe_publish", Access("store", r"WRITE_ONCE\(node->(word|sequence|timestamp_ns)", 8), TAIL),
@@ -41,10 +41,9 @@ RULES = [
     Rule("MO-1", "probe_find", Access("load", r"smp_load_acquire\(&rd->ring->producer->tail"),
          Access("load", r"racy_load\(&node->", 8)),
     Rule("MO-2", "probe_publish", TAIL, Access("load", r"info->data\.word", 4)),
-    Rule("MO-2", "posix_wake_all", Access("store", r"__atomic_fetch_add\(&info->epoch"),
+    Rule("MO-2", "posix_wake_all", Access("store", r"atomic_add\(&info->epoch"),
          Access("call", r"mqshm_wake\(&p->base, &info->data\)")),
-    Rule("MO-2", "mqshm_wait", Access("store", r"try_cmpxchg_acq_rel\(&w->armed->word"), RETURN),
-    Rule("MO-2", "mqshm_wait", Access("load", r"w->value = READ_ONCE\(w->armed->word\)", 4), RETURN),
+    Rule("MO-2", "mqshm_wait", Access("call", r"w->value = mqshm_arm\(w->armed\)"), RETURN),
     Rule("MO-3", "probe_make_room", HEAD, RELIABLE),
     Rule("MO-3", "probe_make_room", HEAD, READ_CURSOR),
     Rule("MO-3", "probe_take_over", Access("store", r"smp_store_release\(&p->head, head\)"), RETURN),
@@ -55,26 +54,28 @@ RULES = [
     Rule("MO-4", "probe_make_room", READ_CURSOR, RETURN),
     Rule("MO-4", "probe_take_over", Access("load", r"cursor = .*smp_load_acquire\(&ring_area"), RETURN),
     Rule("MO-5", "probe_take", CURSOR, Access("load", r"info->room\.word", 4)),
-    Rule("MO-5", "posix_wake_all", Access("store", r"__atomic_fetch_add\(&info->epoch"),
+    Rule("MO-5", "posix_wake_all", Access("store", r"atomic_add\(&info->epoch"),
          Access("call", r"mqshm_wake\(&p->base, &info->room\)")),
     Rule("MO-6", "probe_make_room", HEAD, RETURN),
     Rule("MO-6", "probe_look_again", PAYLOAD, Access("load", r"READ_ONCE\(rd->ring->producer->head\)", 8)),
     Rule("MO-6", "probe_resync", Access("load", r"f->sequence = racy_load\(&node->sequence\)", 8),
          Access("load", r"READ_ONCE\(p->head\) > to", 8)),
     Rule("MO-7", "probe_look_again", PAYLOAD, Access("load", r"READ_ONCE\(\*rd->state_word\)", 4)),
-    Rule("MO-7", "posix_end_role", Access("store", r"try_cmpxchg_acq_rel\(&participant->state"),
-         Access("store", r"__atomic_fetch_and\(&r->info->reliable")),
+    Rule("MO-7", "posix_end_role", Access("store", r"try_cmpxchg\(&participant->state"),
+         Access("store", r"atomic_and\(&r->info->reliable")),
+    Rule("MO-7", "posix_demote", Access("store", r"try_cmpxchg\(&participant->state"),
+         Access("store", r"atomic_and\(&r->info->reliable")),
     Rule("MO-8", "probe_publish_twice", TAIL, Access("store", r"WRITE_ONCE\(record->end", 8)),
     Rule("MO-8", "probe_read_tail", Access("load", r"\*sequence = READ_ONCE\(p->record\[i\]\.next\)", 8),
          Access("load", r"if \(READ_ONCE\(p->tail\) == t\)", 8)),
     Rule("MO-9", "probe_join", BIT, Access("store", r"smp_store_release\(&r->info->hold, 0\)", 4)),
     Rule("MO-9", "probe_make_room", Access("load", r"smp_load_acquire\(&r->info->hold\)", 4), RELIABLE),
-    Rule("MO-10", "probe_join", Access("store", r"__atomic_fetch_add\(&r->info->epoch"), BIT),
+    Rule("MO-10", "probe_join", Access("store", r"atomic_add\(&r->info->epoch"), BIT),
     Rule("MO-10", "probe_make_room", RELIABLE, Access("load", r"epoch = READ_ONCE\(r->info->epoch\)", 4)),
     Rule("MO-11", "probe_lock_take", CAS_LOCK, Access("load", r"tail = READ_ONCE\(p->tail\)", 8)),
     Rule("MO-11", "probe_lock_release", Access("store", r"under the lock", 8), UNLOCK),
     Rule("MO-12", "mqshm_settle_producers", Access("entry", "entry"),
-         Access("store", r"try_cmpxchg_acq_rel\(&ring->info->producer_epoch")),
+         Access("store", r"try_cmpxchg\(&ring->info->producer_epoch")),
     Rule("MO-12", "stream_end", Access("load", r"smp_load_acquire\(&c->reader\.ring->info->producer_epoch"),
          RETURN),
 ]
