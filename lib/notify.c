@@ -157,7 +157,7 @@ static void *run(void *arg)
 			blind_ns = BLIND_NAP_NS;
 		if (blind_ns) {
 			blind_ns = news ? BLIND_NAP_NS : 2 * blind_ns < BLIND_MOST_NS ? 2 * blind_ns : BLIND_MOST_NS;
-			t->backend->sleep_any(nap.words, nap.values, 1, nap.count > 1 && ns > blind_ns ? blind_ns : ns);
+			t->backend->sleep(NULL, &t->control, nap.values[0], nap.count > 1 && ns > blind_ns ? blind_ns : ns);
 		}
 		pthread_mutex_lock(&t->mutex);
 	}

@@ -144,7 +144,8 @@ plant MO-6 probe_look_again $ring "$(no_fence 'MO-6, MO-7: what was')"
 plant MO-6 probe_resync $ring "$(no_fence 'MO-6 ')"
 plant MO-7 probe_look_again $ring "$(no_fence 'MO-6, MO-7: what was')"
 plant MO-7 posix_end_role lib/posix_owner.c "$(weak_cas '&participant->state')" "$(weak_fetch and reliable)"
-plant MO-7 posix_demote lib/posix_owner.c "$(weak_cas '&participant->state')" "$(weak_fetch and reliable)"
+plant MO-7 posix_demote lib/posix_owner.c "$(weak_cas '&participant->state')" "$(weak_fetch and reliable)" \
+	"$(weak_load '&participant->state')" # after the swap it is loaded again
 plant MO-8 probe_publish_twice $ring "$(no_fence 'MO-2: tail is out')"
 plant MO-8 probe_read_tail $ring "$(no_fence 'MO-8: a record')"
 # Ordered several times over: all of it has to go.
