@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watching /dev/shm. inotify tells which objects appear and vanish, and when a descriptor of one is closed: that of
- * somebody who leaves, and those of a process that ends, whatever way. Then, and every 100 ms, the `epoch` of a queue is
- * read; only when it has changed all its participants are, and compared with what they were. Every second, and after a
- * close, it is looked whether they live.
+ * Watching /dev/shm. inotify tells which objects appear and vanish, when one is opened (somebody is about to attach),
+ * and when a descriptor of one is closed: that of somebody who leaves, and those of a process that ends, whatever way.
+ * After a close at once, for a second after an open every 100 ms, and else in turn, the `epoch` of a queue is read; only
+ * when it has changed all its participants are, and compared with what they were. In turn, and after a close, it is
+ * looked whether they live.
  *
  * As in stat everything is read with pread(), from a descriptor that is kept open: an object that somebody truncates
- * can't hurt, and after it was unlinked we still see how it ended. Opening the object anew would also wake us by the
- * close that follows.
+ * can't hurt, and after it was unlinked we still see how it ended.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -20,14 +20,16 @@
 #include "posix.h"
 #include "watch.h"
 
-#define LOOK_NS 100000000u	/* between two looks at all queues ... */
-#define LOOK_EACH_NS 100000u	/* ... but no more than 10,000 a second: some 0.5 % of a processor */
-#define LIVENESS_EVERY 10	/* looks */
+#define ROUND_NS 100000000u	/* between two rounds of looks ... */
+#define ROUND_QUEUES 250	/* ... at that many queues, in turn: more would cost too much */
+#define WARM_NS 1000000000u	/* who has opened an object needs less than that to attach */
+#define LIVENESS_EVERY 10	/* looks at a queue */
 #define PROCESS_EVERY 300	/* looks: /proc is 30 times as dear, and only needed where a child hides a death */
-#define RESCAN_EVERY 10		/* looks, without inotify */
+#define RESCAN_EVERY 10		/* rounds, without inotify */
 #define TRIES 3			/* to read the participants while they change */
+#define BUCKETS 1024
 
-#define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_ATTRIB | IN_ONLYDIR)
+#define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_OPEN | IN_CLOSE_WRITE | IN_ATTRIB | IN_ONLYDIR)
 
 /* What is read at each look: the words from info.dead to info.epoch. */
 #define HEAD_AT offsetof(struct mqshm_info, dead)
@@ -40,18 +42,20 @@ struct object {
 	dev_t device;
 	ino_t inode;
 	uint64_t participants_offset;
-	uint32_t epoch;
+	uint32_t epoch, looks;
+	uint64_t warm_until_ns;
 	bool created;	/* while we watched */
 	bool quiet;	/* it was there before, and shall not be told of */
 	bool removed;	/* told; the name is still there */
-	struct object *next;
+	struct object *next, *next_in_bucket;
 };
 
 struct watching {
 	int inotify; /* -1: there is none left */
 	struct object *objects;
+	struct object *buckets[BUCKETS]; /* by name: others' files are told of too */
 	size_t count;
-	uint64_t looked_ns, looks;
+	uint64_t round_ns, rounds; /* the last one, how many */
 	uint64_t pid_namespace;
 	struct mqshm_participant *table; /* of one queue */
 };
@@ -190,20 +194,35 @@ static int open_it(struct object *o)
 
 /* ---- all queues ---- */
 
-static struct object **find(struct watching *in, const char *name)
+static struct object **bucket(struct watching *in, const char *name)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	while (*name)
+		hash = (hash ^ (uint8_t)*name++) * 16777619u;
+	return &in->buckets[(hash ^ hash >> 16) % BUCKETS];
+}
+
+static struct object *find(struct watching *in, const char *name)
+{
+	struct object *o = *bucket(in, name);
+
+	while (o && strcmp(o->queue.name, name))
+		o = o->next_in_bucket;
+	return o;
+}
+
+static void forget(struct watching *in, struct object *o)
 {
 	struct object **at = &in->objects;
 
-	while (*at && strcmp((*at)->queue.name, name))
+	while (*at != o)
 		at = &(*at)->next;
-	return at;
-}
-
-static void forget(struct watching *in, struct object **at)
-{
-	struct object *o = *at;
-
 	*at = o->next;
+	at = bucket(in, o->queue.name);
+	while (*at != o)
+		at = &(*at)->next_in_bucket;
+	*at = o->next_in_bucket;
 	in->count--;
 	let_go(o);
 	free(o->queue.slot);
@@ -234,7 +253,7 @@ static void appeared(struct mqshm_watch *w, const char *name, bool created)
 	struct watching *in = w->private;
 	struct object *o;
 
-	if (!watch_wants(w, name) || *find(in, name))
+	if (!watch_wants(w, name) || find(in, name))
 		return;
 	o = calloc(1, sizeof *o);
 	if (!o) {
@@ -247,7 +266,10 @@ static void appeared(struct mqshm_watch *w, const char *name, bool created)
 	snprintf(o->queue.name, sizeof o->queue.name, "%s", name);
 	o->next = in->objects;
 	in->objects = o;
+	o->next_in_bucket = *bucket(in, name);
+	*bucket(in, name) = o;
 	in->count++;
+	o->warm_until_ns = mqshm_now_ns() + WARM_NS;
 	if (created)
 		watch_tell(w, name, MQSHM_WATCH_CREATED);
 	try_to_open(w, o);
@@ -256,19 +278,19 @@ static void appeared(struct mqshm_watch *w, const char *name, bool created)
 static void vanished(struct mqshm_watch *w, const char *name)
 {
 	struct watching *in = w->private;
-	struct object **at = find(in, name);
+	struct object *o = find(in, name);
 	struct stat st;
 
-	if (!*at)
+	if (!o)
 		return;
-	if ((*at)->fd >= 0 && !fstat((*at)->fd, &st) && st.st_nlink) { /* it has been made anew, and that is what we opened */
+	if (o->fd >= 0 && !fstat(o->fd, &st) && st.st_nlink) { /* it has been made anew, and that is what we opened */
 		watch_tell(w, name, MQSHM_WATCH_MISSED)->count = 1;
 		return;
 	}
-	look(w, *at, true);
-	look_who_lives(w, *at, true);
-	remove_told(w, *at);
-	forget(in, at);
+	look(w, o, true);
+	look_who_lives(w, o, true);
+	remove_told(w, o);
+	forget(in, o);
 }
 
 /* What inotify may not have told: all names once more. */
@@ -306,21 +328,26 @@ static const char *queue_of(const char *file)
 static void closed(struct mqshm_watch *w, const char *file)
 {
 	struct watching *in = w->private;
-	unsigned long long inode = *file == '#' ? strtoull(file + 1, NULL, 10) : 0;
-	const char *name = inode ? NULL : queue_of(file);
+	const char *name = queue_of(file);
+	struct object *o = name ? find(in, name) : NULL;
 
-	for (struct object *o = in->objects; o; o = o->next)
-		if (inode ? o->inode == inode : name && !strcmp(o->queue.name, name)) {
-			look(w, o, true);
-			look_who_lives(w, o, true);
-		}
+	if (*file == '#') {
+		ino_t inode = strtoull(file + 1, NULL, 10);
+
+		for (o = in->objects; o && o->inode != inode;)
+			o = o->next;
+	}
+	if (!o)
+		return;
+	look(w, o, true);
+	look_who_lives(w, o, true);
 }
 
 static void heed(struct mqshm_watch *w, const struct inotify_event *event)
 {
 	struct watching *in = w->private;
 	const char *name = event->len ? queue_of(event->name) : NULL;
-	struct object *known = name ? *find(in, name) : NULL;
+	struct object *known = name ? find(in, name) : NULL;
 
 	if (event->mask & IN_Q_OVERFLOW)
 		rescan(w, true);
@@ -328,6 +355,8 @@ static void heed(struct mqshm_watch *w, const struct inotify_event *event)
 		closed(w, event->name);
 	else if (!name)
 		return;
+	else if (event->mask & IN_OPEN && known)
+		known->warm_until_ns = mqshm_now_ns() + WARM_NS;
 	else if (event->mask & (IN_DELETE | IN_MOVED_FROM))
 		vanished(w, name);
 	else if (event->mask & (IN_CREATE | IN_MOVED_TO)) {
@@ -350,28 +379,26 @@ static void hear(struct mqshm_watch *w)
 			heed(w, (struct inotify_event *)at);
 }
 
-static uint64_t next_look(const struct watching *in)
-{
-	uint64_t each = in->count * (uint64_t)LOOK_EACH_NS;
-
-	return in->looked_ns + (each > LOOK_NS ? each : LOOK_NS);
-}
-
-static void look_at_all(struct mqshm_watch *w)
+/* One round: those whose turn it is, and those that somebody has just opened. */
+static void look_around(struct mqshm_watch *w)
 {
 	struct watching *in = w->private;
-	uint64_t i = ++in->looks;
+	uint64_t turns = (in->count + ROUND_QUEUES - 1) / ROUND_QUEUES, i = ++in->rounds;
 
-	in->looked_ns = mqshm_now_ns();
+	in->round_ns = mqshm_now_ns();
 	for (struct object *o = in->objects; o; o = o->next, i++) {
+		bool turn = i % turns == 0;
+
+		if (!turn && in->round_ns >= o->warm_until_ns)
+			continue;
 		look(w, o, false);
-		if (i % LIVENESS_EVERY == 0) { /* each at another time than its neighbours */
+		if (turn && ++o->looks % LIVENESS_EVERY == 0) {
 			if (o->fd < 0 && !o->removed)
 				try_to_open(w, o);
-			look_who_lives(w, o, i % PROCESS_EVERY == 0);
+			look_who_lives(w, o, o->looks % PROCESS_EVERY == 0);
 		}
 	}
-	if (in->inotify < 0 && in->looks % RESCAN_EVERY == 0)
+	if (in->inotify < 0 && in->rounds % RESCAN_EVERY == 0)
 		rescan(w, true);
 }
 
@@ -396,7 +423,7 @@ int posix_watch_begin(struct mqshm_watch *w)
 		in->inotify = -1;
 	}
 	rc = rescan(w, false); /* watch first, then look: nothing is missed between */
-	in->looked_ns = mqshm_now_ns();
+	in->round_ns = mqshm_now_ns();
 	if (rc)
 		posix_watch_end(w);
 	return rc;
@@ -406,18 +433,15 @@ int posix_watch_wait(struct mqshm_watch *w, uint64_t deadline)
 {
 	struct watching *in = w->private;
 	struct pollfd poll_fd = { .fd = in->inotify, .events = POLLIN };
-	uint64_t now = mqshm_now_ns(), next = next_look(in), until;
+	uint64_t now = mqshm_now_ns(), until;
 	struct timespec nap;
 
 	hear(w);
-	if (!w->count && now >= next)
-		look_at_all(w);
-	if (w->count || now >= deadline)
-		return 0;
-	next = next_look(in);
-	until = next < deadline ? next : deadline;
+	if (!w->count && now >= in->round_ns + ROUND_NS)
+		look_around(w);
+	until = in->round_ns + ROUND_NS < deadline ? in->round_ns + ROUND_NS : deadline;
 	now = mqshm_now_ns();
-	if (now >= until)
+	if (w->count || now >= until)
 		return 0;
 	nap = (struct timespec){ (time_t)((until - now) / 1000000000u), (long)((until - now) % 1000000000u) };
 	if (ppoll(&poll_fd, 1, &nap, NULL) < 0)
@@ -432,7 +456,7 @@ void posix_watch_end(struct mqshm_watch *w)
 	struct watching *in = w->private;
 
 	while (in->objects)
-		forget(in, &in->objects);
+		forget(in, in->objects);
 	if (in->inotify >= 0)
 		close(in->inotify);
 	free(in->table);

@@ -176,8 +176,8 @@ static void tell_next(struct mqshm_watch *w, struct watch_queue *q, uint32_t i, 
 			tell(w, q, i, MQSHM_WATCH_EXPIRED);
 		else if (has_role(before.word) && !before.died)
 			say(tell(w, q, i, MQSHM_WATCH_LEFT), "not seen how");
-		if (steps > 1)
-			tell(w, q, i, MQSHM_WATCH_MISSED)->count = steps - 1;
+		if (steps > 1 || is_joining(before.word))
+			tell(w, q, i, MQSHM_WATCH_MISSED)->count = steps - 1 + is_joining(before.word);
 		remember(s, now);
 		if (!is_joining(now->state))
 			tell(w, q, i, MQSHM_WATCH_ATTACHED);

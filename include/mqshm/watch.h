@@ -4,9 +4,9 @@
  * of a queue, keeps none alive, holds nobody back, and ends no dead one's role. It needs read permission of a queue.
  *
  * How soon    A queue that appears or vanishes, and one who closes its handle or whose process ends, is noticed at once
- *             (inotify), all else within 100 ms, or, with more than 1,000 queues, 100 us for each. Where there is no
- *             inotify left (fs.inotify.max_user_instances), queues and deaths within some 1 s. A death that a child made
- *             by a raw clone() hides, within some 30 s.
+ *             (inotify), one who attaches within 100 ms, all else (evictions, leases) within 100 ms for each 250 queues.
+ *             Where there is no inotify left (fs.inotify.max_user_instances) queues within some 1 s, and deaths within
+ *             1 s for each 250 queues. A death that a child made by a raw clone() hides, 30 times that.
  * What if     Of one who came and went between two looks both is told, from what it left in its slot; of several in one
  *             slot, the last, and how many more there were (MQSHM_WATCH_MISSED).
  * Threads     A watch is used by one thread at a time; different ones by different threads at the same time. In a child
