@@ -46,7 +46,8 @@ struct object {
 	uint64_t warm_until_ns;
 	bool created;	/* while we watched */
 	bool quiet;	/* it was there before, and shall not be told of */
-	bool removed;	/* told; the name is still there */
+	bool removed;	/* and that has been told */
+	bool nameless;	/* looked at for a while longer: who removes a queue by force then ends its users' roles */
 	struct object *next, *next_in_bucket;
 };
 
@@ -108,7 +109,14 @@ static void remove_told(struct mqshm_watch *w, struct object *o)
 	if (!o->removed)
 		watch_tell(w, o->queue.name, MQSHM_WATCH_REMOVED);
 	o->removed = true;
-	let_go(o);
+}
+
+static bool anybody(const struct object *o)
+{
+	for (uint32_t i = 0; o->fd >= 0 && o->queue.slot && i < o->queue.slots; i++)
+		if (watch_is_live(&o->queue, i))
+			return true;
+	return false;
 }
 
 /* Look at a queue; whatever_epoch: also when nobody says that something has changed. */
@@ -207,7 +215,7 @@ static struct object *find(struct watching *in, const char *name)
 {
 	struct object *o = *bucket(in, name);
 
-	while (o && strcmp(o->queue.name, name))
+	while (o && (o->nameless || strcmp(o->queue.name, name)))
 		o = o->next_in_bucket;
 	return o;
 }
@@ -290,7 +298,10 @@ static void vanished(struct mqshm_watch *w, const char *name)
 	look(w, o, true);
 	look_who_lives(w, o, true);
 	remove_told(w, o);
-	forget(in, o);
+	o->nameless = true;
+	o->warm_until_ns = mqshm_now_ns() + WARM_NS;
+	if (!anybody(o))
+		forget(in, o);
 }
 
 /* What inotify may not have told: all names once more. */
@@ -308,7 +319,7 @@ static int rescan(struct mqshm_watch *w, bool created)
 
 		next = o->next;
 		posix_path(path, o->queue.name);
-		if (lstat(path, &st) || (o->fd >= 0 && st.st_ino != o->inode))
+		if (!o->nameless && (lstat(path, &st) || (o->fd >= 0 && st.st_ino != o->inode)))
 			vanished(w, o->queue.name);
 	}
 	for (int i = 0; i < count; i++)
@@ -386,9 +397,14 @@ static void look_around(struct mqshm_watch *w)
 	uint64_t turns = (in->count + ROUND_QUEUES - 1) / ROUND_QUEUES, i = ++in->rounds;
 
 	in->round_ns = mqshm_now_ns();
-	for (struct object *o = in->objects; o; o = o->next, i++) {
+	for (struct object *o = in->objects, *next; o; o = next, i++) {
 		bool turn = i % turns == 0;
 
+		next = o->next;
+		if (o->nameless && (in->round_ns >= o->warm_until_ns || !anybody(o))) {
+			forget(in, o);
+			continue;
+		}
 		if (!turn && in->round_ns >= o->warm_until_ns)
 			continue;
 		look(w, o, false);
