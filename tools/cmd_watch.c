@@ -24,7 +24,7 @@ static const char help[] =
 	"  --timeout MS   fail when nothing happens for MS milliseconds, 0 to 2147483647; default: wait\n"
 	"  --help         this text\n\n"
 	"exit codes: 0 Ctrl-C, or --count reached; 1 failed (also a timeout); 2 wrong usage\n\n"
-	"example: mqshm watch --json | jq --unbuffered 'select(.event == \"died\")'\n";
+	"example: mqshm watch voltages --new --count 1\n";
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, 'j' },

@@ -19,7 +19,7 @@ _mqshm()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'create list stat top push pop rm gc bench --help --version' -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop rm gc bench --help --version' -- "$current")
 		return
 	fi
 	case $previous in
@@ -34,6 +34,7 @@ _mqshm()
 	case $command in
 	create) words='--nodes --block --consumers --metadata --overflow --hold --shared --persistent --mode' ;;
 	list | stat) words='--json' ;;
+	watch) words='--json --new --count --timeout' ;;
 	push) words='--lines --block --nodes --wait --verbose' ;;
 	pop) words='--from --count --timeout --lines --raw --json --lossy' ;;
 	rm) words='--force' ;;
@@ -52,7 +53,7 @@ _mqshm()
 		esac
 	done
 	case $command:$names in
-	stat:0 | push:0 | pop:0 | gc:0 | rm:*)
+	stat:0 | push:0 | pop:0 | gc:0 | rm:* | watch:*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_mqshm_queues)" -- "$current")
 		;;
 	push:1)
