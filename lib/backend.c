@@ -50,8 +50,7 @@ void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 
 	/* One who arms again after this CAS sees the state that we published before it (MO-2, MO-5). */
 	while (value & 1)
-		if (__atomic_compare_exchange_n(&armed->word, &value, value + 1, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_RELAXED)) {
+		if (try_cmpxchg(&armed->word, &value, value + 1, ACQ_REL)) {
 			mapping->backend->wake(mapping, &armed->word);
 			return;
 		}
@@ -78,6 +77,5 @@ void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 		if (MQSHM_SLOT_STATE(smp_load_acquire(&ring->participants[i].state)) == MQSHM_SLOT_LIVE)
 			return;
 	/* Fails when a new producer has attached meanwhile. */
-	__atomic_compare_exchange_n(&ring->info->producer_epoch, &word, (word & ~3ULL) | how, false, __ATOMIC_ACQ_REL,
-				    __ATOMIC_RELAXED); /* MO-12 release */
+	try_cmpxchg(&ring->info->producer_epoch, &word, (word & ~3ULL) | how, ACQ_REL); /* MO-12 release */
 }

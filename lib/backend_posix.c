@@ -12,7 +12,9 @@
 #include "posix.h"
 
 /* How long attach and detach wait for a life-cycle byte whose holder may be stopped. */
+#ifndef LIFECYCLE_NS /* tests/steps have less time */
 #define LIFECYCLE_NS 5000000000u
+#endif
 
 static int create(const char *name, const struct mqshm_queue_options *options)
 {
@@ -95,13 +97,13 @@ static void fill_participant(struct posix_mapping *p, struct mqshm_participant *
 	WRITE_ONCE(participant->pid, (uint32_t)getpid());
 	WRITE_ONCE(participant->pid_start, p->pid_namespace ? posix_start_time((uint32_t)getpid()) : 0);
 	WRITE_ONCE(participant->attached_at_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
-	memset(participant->comm, 0, sizeof participant->comm);
+	shared_clear(participant->comm, sizeof participant->comm);
 	f = fopen("/proc/self/comm", "re");
 	if (f) {
 		char comm[17] = "";
 
 		if (fscanf(f, "%16[^\n]", comm) == 1)
-			memcpy(participant->comm, comm, strnlen(comm, 15));
+			shared_copy(participant->comm, comm, strnlen(comm, 15));
 		fclose(f);
 	}
 	smp_store_release(&participant->pid_namespace, p->pid_namespace);
@@ -124,7 +126,7 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 		reader->slot = p->base.participant - r->max_producers;
 		reader->lossy = how->flags & MQSHM_LOSSY || r->flags & MQSHM_OVERWRITE;
 		rc = reader_join(reader, how->start, !reader->lossy && READ_ONCE(r->info->hold));
-		__atomic_fetch_add(&r->info->consumers_ever, 1, __ATOMIC_RELAXED);
+		atomic_add(&r->info->consumers_ever, 1, RELAXED);
 	} else {
 		__u64 epoch = smp_load_acquire(&r->info->producer_epoch);
 
@@ -133,12 +135,11 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 			rc = writer_take_over(writer);
 		if (!rc) {
 			smp_store_release(state, p->base.state);
-			while (!__atomic_compare_exchange_n(&r->info->producer_epoch, &epoch,
-							    ((epoch & ~3ULL) + MQSHM_EPOCH_ONE) | MQSHM_EPOCH_ACTIVE,
-							    false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			while (!try_cmpxchg(&r->info->producer_epoch, &epoch,
+					    ((epoch & ~3ULL) + MQSHM_EPOCH_ONE) | MQSHM_EPOCH_ACTIVE, ACQ_REL))
 				;
 		}
-		__atomic_fetch_add(&r->info->producers_ever, 1, __ATOMIC_RELAXED);
+		atomic_add(&r->info->producers_ever, 1, RELAXED);
 	}
 	if (rc) {
 		posix_end_role(p, p->base.participant, MQSHM_SLOT_FREE, MQSHM_EPOCH_CRASHED);
@@ -269,7 +270,7 @@ static int check_self(struct mqshm_mapping *m)
 				   m->name);
 	if (st.st_nlink == 0 && !READ_ONCE(m->ring.info->dead)) {
 		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
-		__atomic_store_n(&m->ring.info->dead, 1, __ATOMIC_RELEASE);
+		smp_store_release(&m->ring.info->dead, 1);
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
 			posix_evict(p, i);
 		posix_wake_all(p);

@@ -129,8 +129,10 @@ void mqshm_format(void *object, const struct mqshm_info *plan)
 {
 	struct mqshm_producer_page *p = (void *)((char *)object + plan->producer_offset);
 
-	memcpy(object, plan, sizeof *plan);
-	p->tail = p->head = p->record[0].end = plan->base_position;
+	shared_copy(object, plan, sizeof *plan);
+	WRITE_ONCE(p->record[0].end, plan->base_position);
+	WRITE_ONCE(p->head, plan->base_position);
+	WRITE_ONCE(p->tail, plan->base_position);
 }
 
 int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t file_bytes)

@@ -33,7 +33,7 @@ static bool holder_lives(struct mqshm_mapping *m, uint32_t word)
 
 static bool change(uint32_t *word, uint32_t from, uint32_t to)
 {
-	return __atomic_compare_exchange_n(word, &from, to, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); /* MO-11 */
+	return try_cmpxchg(word, &from, to, ACQUIRE); /* MO-11 */
 }
 
 static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
@@ -106,10 +106,9 @@ void mqshm_lock_release(struct mqshm_lock *lock)
 	uint32_t *word = &m->ring.producer->lock;
 	uint32_t mine = lock->word;
 
-	if (likely(__atomic_compare_exchange_n(word, &mine, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)))
+	if (likely(try_cmpxchg(word, &mine, 0, RELEASE)))
 		return; /* MO-11 */
-	if (mine == (lock->word | MQSHM_LOCK_WAITERS) &&
-	    __atomic_compare_exchange_n(word, &mine, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+	if (mine == (lock->word | MQSHM_LOCK_WAITERS) && try_cmpxchg(word, &mine, 0, RELEASE))
 		m->backend->wake(m, word);
 	/* else it was taken from us: we were thought dead */
 }

@@ -228,7 +228,7 @@ int posix_unlink(struct posix_mapping *p)
 {
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 
-	__atomic_store_n(&p->base.ring.info->dead, 1, __ATOMIC_RELEASE);
+	smp_store_release(&p->base.ring.info->dead, 1);
 	posix_path(path, p->base.name);
 	if (name_is_ours(p) && unlink(path) && errno != ENOENT)
 		return mqshm_error(mqshm_errno(), "queue '%s' is dead, but only its owner can remove it: %s", p->base.name,

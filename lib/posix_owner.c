@@ -159,7 +159,7 @@ void posix_wake_all(struct posix_mapping *p)
 {
 	struct mqshm_info *info = p->base.ring.info;
 
-	__atomic_fetch_add(&info->epoch, 1, __ATOMIC_ACQ_REL);
+	atomic_add(&info->epoch, 1, ACQ_REL);
 	smp_mb(); /* MO-2, MO-5: what was changed is out before we look who sleeps */
 	mqshm_wake(&p->base, &info->data);
 	mqshm_wake(&p->base, &info->room);
@@ -191,20 +191,18 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 		overwritten = READ_ONCE(area->overwritten);
 		got = READ_ONCE(area->sequence) - READ_ONCE(area->joined);
 		if (state == MQSHM_SLOT_FREE)
-			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+			atomic_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), ACQ_REL);
 	}
 	live = MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE; /* the area of one who joins may still be its predecessor's */
-	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | state, false,
-						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
+	ended = ended && try_cmpxchg(&participant->state, &word, (word & ~0xffu) | state, ACQ_REL); /* MO-7 */
 	if (i < r->max_producers) {
 		mqshm_settle_producers(r, how);
 	} else {
 		if (state != MQSHM_SLOT_FREE)
-			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
+			atomic_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), ACQ_REL);
 		if (ended && live) {
-			__atomic_fetch_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0,
-					   __ATOMIC_RELAXED);
-			__atomic_fetch_add(&r->info->retired_overwritten, overwritten, __ATOMIC_RELAXED);
+			atomic_add(&r->info->retired_popped, got > overwritten ? got - overwritten : 0, RELAXED);
+			atomic_add(&r->info->retired_overwritten, overwritten, RELAXED);
 		}
 	}
 	posix_wake_all(p);

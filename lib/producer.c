@@ -244,7 +244,7 @@ int mqshm_producer_push(struct mqshm_producer *p, const void *data, size_t size,
 	if (unlikely(rc))
 		return rc;
 	if (size)
-		memcpy(payload, data, size);
+		shared_copy(payload, data, size);
 	writer_finish(&p->writer, (uint32_t)size, timestamp(p));
 	finish(p);
 	return 0;
@@ -266,7 +266,7 @@ int mqshm_producer_pushv(struct mqshm_producer *p, const struct iovec *pieces, i
 		return rc;
 	for (int i = 0; i < count; i++) {
 		if (pieces[i].iov_len)
-			memcpy(payload, pieces[i].iov_base, pieces[i].iov_len);
+			shared_copy(payload, pieces[i].iov_base, pieces[i].iov_len);
 		payload += pieces[i].iov_len;
 	}
 	writer_finish(&p->writer, (uint32_t)size, timestamp(p));
@@ -300,7 +300,7 @@ int mqshm_producer_push_batch(struct mqshm_producer *p, const struct iovec *mess
 			size_t size = messages[done].iov_len;
 
 			if (size)
-				memcpy(payload, messages[done].iov_base, size);
+				shared_copy(payload, messages[done].iov_base, size);
 			writer_finish(&p->writer, (uint32_t)size, now_ns);
 			if (++done == count || messages[done].iov_len > p->block_size)
 				break;

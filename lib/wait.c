@@ -129,8 +129,7 @@ int mqshm_wait(struct mqshm_wait *w)
 	case ARM:
 		w->value = READ_ONCE(w->armed->word);
 		while (!(w->value & 1))
-			if (__atomic_compare_exchange_n(&w->armed->word, &w->value, w->value + 1, false,
-							__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			if (try_cmpxchg(&w->armed->word, &w->value, w->value + 1, ACQ_REL))
 				w->value++;
 		smp_mb(); /* MO-2, MO-5: armed before the caller looks again */
 		w->phase = SLEEP;

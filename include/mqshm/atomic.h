@@ -25,10 +25,31 @@
 #endif
 #endif
 
+/*
+ * All stores to shared memory go through the macros below, and nothing else does. So a test build (tests/steps, which
+ * puts its own LABELLED... before this file) can stop or kill a process on either side of each of them.
+ */
+#ifndef MQSHM_STEPS
+#define LABELLED(what, store) ((void)(store))
+#define LABELLED_RESULT(what, change) (change)
+#define LABELLED_COPY(what, to, from, bytes) ((void)memcpy((to), (from), (bytes)))
+#endif
+
 #define READ_ONCE(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define WRITE_ONCE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v) LABELLED(#x " = " #v, __atomic_store_n(&(x), (v), __ATOMIC_RELAXED))
 #define smp_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define smp_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define smp_store_release(p, v) LABELLED("*" #p " = release " #v, __atomic_store_n((p), (v), __ATOMIC_RELEASE))
+
+/* order: RELAXED ACQUIRE RELEASE ACQ_REL. When *p is not *old it is loaded there (relaxed), and the result is false. */
+#define try_cmpxchg(p, old, new, order)                                                    \
+	LABELLED_RESULT("*" #p " = cmpxchg " #new,                                         \
+			__atomic_compare_exchange_n((p), (old), (new), false, __ATOMIC_##order, __ATOMIC_RELAXED))
+#define atomic_add(p, v, order) LABELLED("*" #p " += " #v, __atomic_fetch_add((p), (v), __ATOMIC_##order))
+#define atomic_or(p, v, order) LABELLED("*" #p " |= " #v, __atomic_fetch_or((p), (v), __ATOMIC_##order))
+#define atomic_and(p, v, order) LABELLED("*" #p " &= " #v, __atomic_fetch_and((p), (v), __ATOMIC_##order))
+
+#define shared_copy(to, from, bytes) LABELLED_COPY("copy to " #to, to, from, bytes)
+#define shared_clear(to, bytes) LABELLED("clear " #to, memset((to), 0, (bytes)))
 
 /* Full fence. On x86 a locked add to the stack is 2 ns where the compiler's mfence is 17. */
 static inline void smp_mb(void)

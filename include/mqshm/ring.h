@@ -717,8 +717,8 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 		WRITE_ONCE(rd->area->sequence, sequence);
 		smp_store_release(&rd->area->position, position);
 		if (!rd->lossy) {
-			__atomic_fetch_add(&r->info->epoch, 1, __ATOMIC_RELEASE); /* MO-10 */
-			__atomic_fetch_or(&r->info->reliable[rd->slot / 64], bit, __ATOMIC_RELEASE);
+			atomic_add(&r->info->epoch, 1, RELEASE); /* MO-10 */
+			atomic_or(&r->info->reliable[rd->slot / 64], bit, RELEASE);
 		}
 		smp_mb(); /* MO-3: cursor and bit are out before head is read */
 		if (READ_ONCE(r->producer->head) > position)
