@@ -33,6 +33,7 @@ struct posix_mapping {
 	ino_t inode;
 	uint64_t pid_namespace; /* ours, 0: /proc is not to be trusted */
 	uint32_t looks;		/* at peers, see check() */
+	bool in_lifecycle;	/* we hold the life-cycle byte */
 	struct posix_mapping *next, *previous; /* all of this process, for fork */
 };
 

@@ -64,17 +64,27 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 			break;
 		if (rc < 0)
 			return mqshm_error(rc, "queue '%s' can't be locked: %s", p->base.name, strerror(-rc));
-		if (mqshm_now_ns() >= give_up)
-			return mqshm_error(-ETIMEDOUT, "queue '%s' is being attached to or left by pid %u, which doesn't "
-					   "get on (stopped?)", p->base.name, READ_ONCE(info->lifecycle_pid));
+		if (mqshm_now_ns() >= give_up) {
+			uint32_t pid = READ_ONCE(info->lifecycle_pid);
+			char who[24] = "a process"; /* it has not said yet */
+
+			if (pid)
+				snprintf(who, sizeof who, "pid %u", pid);
+			return mqshm_error(-ETIMEDOUT, "queue '%s' is being attached to or left by %s, which doesn't get on "
+					   "(stopped?)", p->base.name, who);
+		}
 		nanosleep(&(struct timespec){ 0, LIFECYCLE_NAP_NS }, NULL);
 	}
 	WRITE_ONCE(info->lifecycle_pid, (uint32_t)getpid());
+	p->in_lifecycle = true;
 	return 0;
 }
 
 void posix_lifecycle_unlock(struct posix_mapping *p)
 {
+	/* Nobody shall be told of us while the next one has the lock and has not said its pid. */
+	WRITE_ONCE(p->base.ring.info->lifecycle_pid, 0);
+	p->in_lifecycle = false;
 	posix_unlock(p->lock_fd, MQSHM_LOCK_LIFECYCLE);
 }
 
