@@ -56,7 +56,7 @@ plant "a lock that is not taken over is found" lib/lock.c \
 	'does not go on' --program 'reserve, commit beside' --only writer_finish
 plant "a head that a take-over does not take back is found" include/mqshm/ring.h \
 	's/^\t\t\tat = (struct mqshm_mark){ cursor, first };/\t\t\t;/' \
-	'is not held back by the one who joined' --program 'push, and one joins' --only writer_make_room
+	'is not held back by the one who joined|after the take-over: the cursor' --program 'push, and one joins' --only writer_make_room
 plant "what who died while repairing left undone, for ever, is found" lib/posix_owner.c \
 	's/MQSHM_SLOT_JOINING || holds_back(r, i);/MQSHM_SLOT_JOINING || (0 \&\& holds_back(r, i));/' \
 	'does not go on|holds the producer back|the most it was created for' --only 'posix_end_role: r->info->reliable'
