@@ -568,6 +568,7 @@ int trial_run(struct world *world)
 	uint64_t death;
 	int action;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	w = world;
 	program = &programs[w->config.program];
 	action = w->control.action;
