@@ -423,16 +423,19 @@ static int check_self(struct mqshm_mapping *m)
 	if (!posix_has_lock_fd(p, &st))
 		return mqshm_error(-ESTALE, "the lock descriptor of queue '%s' was closed by this process (closefrom?)",
 				   m->name);
-	if (st.st_nlink == 0 && !READ_ONCE(m->ring.info->dead)) {
-		/* Nobody can find us any more. Producers are told at their next push, consumers once they have drained. */
+	if (st.st_nlink == 0 || READ_ONCE(m->ring.info->dead)) {
+		/*
+		 * Nobody can find us any more. Producers are told at their next push, consumers once they have drained.
+		 * By all who notice: who noticed first, or removed the queue, may have died before it told anybody.
+		 */
+		if (!READ_ONCE(m->ring.info->dead))
+			mqshm_log(MQSHM_LOG_WARNING, m->name, "its object was unlinked (rm, or systemd's RemoveIPC)");
 		smp_store_release(&m->ring.info->dead, 1);
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
 			posix_evict(p, i, MQSHM_WHY_REMOVED);
 		posix_wake_all(p);
-		mqshm_log(MQSHM_LOG_WARNING, m->name, "its object was unlinked (rm, or systemd's RemoveIPC)");
-	}
-	if (READ_ONCE(m->ring.info->dead))
 		return mqshm_error(-ESTALE, "the object of queue '%s' was unlinked (rm, or systemd's RemoveIPC)", m->name);
+	}
 	return 0;
 }
 

@@ -77,6 +77,8 @@ void posix_close(struct posix_mapping *p)
 	struct stat st;
 
 	posix_unregister(p);
+	if (lifecycle && p->address)
+		WRITE_ONCE(p->base.ring.info->lifecycle_pid, 0); /* as posix_lifecycle_unlock() */
 	if (p->address)
 		munmap(p->address, p->length);
 	if (posix_has_lock_fd(p, &st)) {

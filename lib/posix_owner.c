@@ -52,11 +52,20 @@ bool posix_is_locked(int fd, uint32_t i, uint32_t word)
 	return fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
 
+static const char *lifecycle_holder(const struct posix_mapping *p, char *who, size_t size)
+{
+	uint32_t pid = READ_ONCE(p->base.ring.info->lifecycle_pid);
+
+	snprintf(who, size, pid ? "pid %u" : "a process", pid); /* it may not have said yet */
+	return who;
+}
+
 int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 {
 	struct mqshm_info *info = p->base.ring.info;
 	uint64_t give_up = deadline == MQSHM_FOREVER ? mqshm_now_ns() + 10000000000u : deadline;
 	bool said = false;
+	char who[24];
 
 	for (;;) {
 		int rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_LIFECYCLE);
@@ -66,11 +75,11 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 		if (rc < 0)
 			return mqshm_error(rc, "queue '%s' can't be locked: %s", p->base.name, strerror(-rc));
 		if (mqshm_now_ns() >= give_up)
-			return mqshm_error(-ETIMEDOUT, "queue '%s' is being attached to or left by pid %u, which doesn't "
-					   "get on (stopped?)", p->base.name, READ_ONCE(info->lifecycle_pid));
+			return mqshm_error(-ETIMEDOUT, "queue '%s' is being attached to or left by %s, which doesn't get on "
+					   "(stopped?)", p->base.name, lifecycle_holder(p, who, sizeof who));
 		if (!said)
-			mqshm_log(MQSHM_LOG_DEBUG, p->base.name, "waiting for pid %u, which attaches or leaves",
-				  READ_ONCE(info->lifecycle_pid));
+			mqshm_log(MQSHM_LOG_DEBUG, p->base.name, "waiting for %s, which attaches or leaves",
+				  lifecycle_holder(p, who, sizeof who));
 		said = true;
 		nanosleep(&(struct timespec){ 0, LIFECYCLE_NAP_NS }, NULL);
 	}
@@ -82,6 +91,8 @@ int posix_lifecycle_lock(struct posix_mapping *p, uint64_t deadline)
 
 void posix_lifecycle_unlock(struct posix_mapping *p)
 {
+	/* Nobody shall be told of us while the next one has the lock and has not said its pid. */
+	WRITE_ONCE(p->base.ring.info->lifecycle_pid, 0);
 	posix_unlock(p->lock_fd, MQSHM_LOCK_LIFECYCLE);
 	p->lifecycle = false;
 	mqshm_log_deliver();
