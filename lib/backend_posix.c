@@ -11,8 +11,9 @@
 
 #include "posix.h"
 
-/* How long attach and detach wait for a life-cycle byte whose holder may be stopped. */
+/* How long attach and detach wait for a life-cycle byte, or a repair, whose holder may be stopped. */
 #define LIFECYCLE_NS 5000000000u
+#define REPAIR_NAP_NS 1000000
 
 static int create(const char *name, const struct mqshm_queue_options *options)
 {
@@ -28,7 +29,8 @@ static int create(const char *name, const struct mqshm_queue_options *options)
 
 /*
  * Life-cycle byte held: make slot i ours, unless somebody lives there: lock the next owner's byte and say JOINING. A
- * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0 or -errno.
+ * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0 or -errno;
+ * -EAGAIN: somebody else is ending the role of its dead owner.
  */
 static int take_slot(struct posix_mapping *p, uint32_t i)
 {
@@ -39,7 +41,7 @@ static int take_slot(struct posix_mapping *p, uint32_t i)
 	posix_reap(p, i);
 	rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 	if (rc <= 0)
-		return rc;
+		return rc ? rc : -EAGAIN;
 	word = smp_load_acquire(&participant->state);
 	if (!posix_has_role(&p->base.ring, i) &&
 	    (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_FREE || !posix_alive(p->lock_fd, participant, i, p->pid_namespace))) {
@@ -57,13 +59,11 @@ static int take_slot(struct posix_mapping *p, uint32_t i)
 	return rc;
 }
 
-/* Life-cycle byte held: find a slot for our role. Index, or -EBUSY. */
-static int find_slot(struct posix_mapping *p, enum mqshm_role role)
+/* Life-cycle byte held: find a slot for our role. Index, or -EAGAIN (one is being repaired), or -EBUSY. */
+static int look_for_slot(struct posix_mapping *p, uint32_t first, uint32_t count)
 {
 	struct mqshm_ring *r = &p->base.ring;
-	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
-	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
-	char who[64];
+	int none = -EBUSY;
 
 	for (uint32_t i = first; i < first + count; i++) {
 		uint32_t word = smp_load_acquire(&r->participants[i].state);
@@ -75,9 +75,32 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 		rc = take_slot(p, i);
 		if (rc > 0)
 			return (int)i;
-		if (rc < 0)
+		if (rc == -EAGAIN)
+			none = rc;
+		else if (rc < 0)
 			return mqshm_error(rc, "queue '%s' can't be locked: %s", p->base.name, strerror(-rc));
 	}
+	return none;
+}
+
+/* The same, and a slot that is being repaired is waited for: who holds it may be stopped, but its owner is dead. */
+static int find_slot(struct posix_mapping *p, enum mqshm_role role)
+{
+	struct mqshm_ring *r = &p->base.ring;
+	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
+	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
+	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
+	char who[64];
+	int rc;
+
+	while ((rc = look_for_slot(p, first, count)) == -EAGAIN) {
+		if (mqshm_now_ns() >= deadline)
+			return mqshm_error(-ETIMEDOUT, "a place in queue '%s' is being cleaned up by a process that doesn't get "
+					   "on (stopped?)", p->base.name);
+		nanosleep(&(struct timespec){ 0, REPAIR_NAP_NS }, NULL);
+	}
+	if (rc != -EBUSY)
+		return rc;
 	if (count == 1 && role == MQSHM_ROLE_PRODUCER)
 		return mqshm_error(-EBUSY, "queue '%s' has a live producer: %s", p->base.name,
 				   mqshm_who(&r->participants[0], who, sizeof who));
