@@ -386,10 +386,11 @@ const char *excuse(const struct worker_notes *w)
 			continue;
 		if (waiting == FOR_MESSAGES && role->producer)
 			return "a producer lives";
-		if (waiting == FOR_ROOM && role->producer && world->name[mine->name].options.flags & MQSHM_SHARED)
+		if (waiting == FOR_ROOM && role->producer && world->name[mine->name].options.flags & MQSHM_SHARED &&
+		    !GET(world->worker[role->worker].parked))
 			return "another producer lives, and may hold the lock";
 		if (waiting == FOR_ROOM && !role->producer && !role->lossy &&
-		    (!role->known || role->next < GET(instance->acked)))
+		    (!role->known || role->next < GET(instance->acked) + w->wait_least - 1))
 			return "a reliable consumer has messages to read";
 	}
 	if (waiting == FOR_MESSAGES && !had_producer)

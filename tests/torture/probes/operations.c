@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The table of operations, and what they share. A new operation is a function and a row here; weights are for the
- * characters a process may have: producer, consumer, both, manager.
+ * characters a process may have (world.h).
  */
 #include <errno.h>
 #include <string.h>
@@ -9,32 +9,35 @@
 #include "operations.h"
 
 const struct operation operations[] = {
-	/*                                            producer consumer mixed manager */
-	{ "producer_open", open_producer,	      { 30, 0, 20, 3 } },
-	{ "push", push_singly,			      { 300, 0, 150, 0 } },
-	{ "push_batch", push_in_batches,	      { 80, 0, 40, 0 } },
-	{ "reserve", push_in_place,		      { 80, 0, 40, 0 } },
-	{ "push too much", push_too_much,	      { 2, 0, 2, 0 } },
-	{ "wait_consumers", wait_consumers,	      { 6, 0, 4, 0 } },
-	{ "wait_drained", wait_drained,		      { 8, 0, 6, 0 } },
-	{ "producer_close", close_producer,	      { 6, 0, 5, 5 } },
-	{ "consumer_open", open_consumer,	      { 0, 30, 20, 6 } },
-	{ "pop", pop,				      { 0, 800, 500, 30 } },
-	{ "consumer_close", close_consumer,	      { 0, 8, 6, 6 } },
-	{ "create", create,			      { 1, 1, 1, 12 } },
-	{ "remove", remove_idle,		      { 0, 0, 1, 12 } },
-	{ "remove by force", remove_by_force,	      { 0, 0, 0, 1 } },
-	{ "unlink", unlink_name,		      { 0, 0, 0, 1 } },
-	{ "gc", gc,				      { 2, 2, 3, 40 } },
-	{ "gc of all", gc_all,			      { 0, 0, 0, 8 } },
-	{ "stat", stat_queue,			      { 3, 3, 4, 40 } },
-	{ "list", list,				      { 0, 0, 0, 8 } },
-	{ "fork", fork_child,			      { 3, 3, 3, 6 } },
-	{ "exec", exec_self,			      { 1, 1, 1, 1 } },
-	{ "exit", exit_without_close,		      { 1, 1, 1, 1 } },
-	{ "doom", doom,				      { 2, 2, 2, 3 } },
-	{ "stop", stop_soon,			      { 1, 1, 1, 1 } },
-	{ "idle", idle,				      { 10, 10, 10, 60 } },
+	/*					  producer consumer mixed manager burster visitor flasher */
+	{ "producer_open", open_producer, { 30, 0, 20, 3, 30, 0, 0 } },
+	{ "push", push_singly, { 300, 0, 150, 0, 5, 0, 0 } },
+	{ "push_batch", push_in_batches, { 80, 0, 40, 0, 0, 0, 0 } },
+	{ "reserve", push_in_place, { 80, 0, 40, 0, 0, 0, 0 } },
+	{ "push too much", push_too_much, { 2, 0, 2, 0, 0, 0, 0 } },
+	{ "wait_consumers", wait_consumers, { 6, 0, 4, 0, 0, 0, 0 } },
+	{ "wait_drained", wait_drained, { 8, 0, 6, 0, 0, 0, 0 } },
+	{ "producer_close", close_producer, { 6, 0, 5, 5, 1, 0, 1 } },
+	{ "consumer_open", open_consumer, { 0, 30, 20, 6, 0, 0, 0 } },
+	{ "pop", pop, { 0, 800, 500, 30, 0, 5, 0 } },
+	{ "consumer_close", close_consumer, { 0, 8, 6, 6, 0, 0, 0 } },
+	{ "create", create, { 1, 1, 1, 12, 0, 0, 0 } },
+	{ "remove", remove_idle, { 0, 0, 1, 12, 0, 0, 0 } },
+	{ "remove by force", remove_by_force, { 0, 0, 0, 1, 0, 0, 0 } },
+	{ "unlink", unlink_name, { 0, 0, 0, 1, 0, 0, 0 } },
+	{ "gc", gc, { 2, 2, 3, 40, 1, 1, 1 } },
+	{ "gc of all", gc_all, { 0, 0, 0, 8, 0, 0, 0 } },
+	{ "stat", stat_queue, { 3, 3, 4, 40, 1, 1, 1 } },
+	{ "list", list, { 0, 0, 0, 8, 0, 0, 0 } },
+	{ "fork", fork_child, { 3, 3, 3, 6, 1, 1, 1 } },
+	{ "exec", exec_self, { 1, 1, 1, 1, 1, 1, 1 } },
+	{ "exit", exit_without_close, { 1, 1, 1, 1, 1, 1, 1 } },
+	{ "doom", doom, { 2, 2, 2, 3, 2, 2, 2 } },
+	{ "stop", stop_soon, { 1, 1, 1, 1, 1, 1, 1 } },
+	{ "idle", idle, { 10, 10, 10, 60, 0, 0, 0 } },
+	{ "burst", burst, { 0, 0, 0, 0, 100, 0, 0 } },
+	{ "visit", visit, { 0, 0, 0, 0, 0, 100, 0 } },
+	{ "flash", flash, { 0, 0, 0, 0, 0, 0, 100 } },
 };
 const unsigned operation_count = sizeof operations / sizeof *operations;
 
@@ -42,7 +45,7 @@ int draw_timeout(struct worker *w)
 {
 	uint64_t kind = below(&w->random, 100);
 
-	return kind < 40 ? 0 : kind < 85 ? 1 + (int)below(&w->random, 60) : -1;
+	return kind < 35 ? 0 : kind < 75 ? 1 + (int)below(&w->random, 60) : -1;
 }
 
 int32_t draw_spin(struct worker *w)

@@ -48,10 +48,13 @@ void push_too_much(struct worker *w);
 void wait_consumers(struct worker *w);
 void wait_drained(struct worker *w);
 void close_producer(struct worker *w);
+void burst(struct worker *w);
+void flash(struct worker *w);
 
 void open_consumer(struct worker *w);
 void pop(struct worker *w);
 void close_consumer(struct worker *w);
+void visit(struct worker *w);
 
 void create(struct worker *w);
 void remove_idle(struct worker *w);

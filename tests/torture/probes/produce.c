@@ -42,7 +42,7 @@ static struct handle *some_producer(struct worker *w)
 
 	if (!h->producer)
 		return NULL;
-	if (GET(world->instance[h->role->instance].begun) + 4 * BATCH_MOST * WORKERS_MOST > LOG_MOST) {
+	if (world->style != STORM && GET(world->instance[h->role->instance].begun) + 4 * BATCH_MOST * WORKERS_MOST > LOG_MOST) {
 		close_handle(w, h, BY_CLOSE); /* the log is full */
 		return NULL;
 	}
@@ -108,7 +108,7 @@ static int push_batch(struct worker *w, struct handle *h, int timeout_ms)
 		message_fill(payload[i], messages[i].iov_len, key, queue);
 	}
 	push_begins(h->role, count);
-	wait_begins(w, &wait, h, FOR_ROOM, 1, timeout_ms);
+	wait_begins(w, &wait, h, FOR_ROOM, (uint32_t)count, timeout_ms); /* all but the last may be out already */
 	CALLING(w, "push_batch(%zu messages, timeout %d)", count, timeout_ms);
 	rc = mqshm_producer_push_batch(h->producer, messages, count, timeout_ms);
 	push_ended(h->role, count, rc);
@@ -247,4 +247,50 @@ void close_producer(struct worker *w)
 		close_handle(w, h, chance(&w->random, 80) ? BY_CLOSE : BY_FAIL);
 		note(0);
 	}
+}
+
+/* ---- one thing again and again ---- */
+
+/* As fast as it goes, so that head rises all the time. */
+void burst(struct worker *w)
+{
+	struct handle *h = some_producer(w);
+	int rc = 0;
+
+	if (!h)
+		return;
+	CALLING(w, "a burst of pushes");
+	for (int i = 0; i < 2000 && rc == 0; i++) {
+		const struct mqshm_queue_options *queue = &world->name[h->role->name].options;
+		uint64_t key = key_of(h->role, h->role->acked);
+		size_t size = message_size(key, queue);
+
+		message_fill(payload[0], size, key, queue);
+		if (queue->flags & MQSHM_TIMESTAMP_OWN)
+			mqshm_producer_set_timestamp(h->producer, key);
+		push_begins(h->role, 1);
+		rc = mqshm_producer_push(h->producer, payload[0], size, 0);
+		push_ended(h->role, 1, rc == 0);
+		if (rc == -EAGAIN && i < 1000)
+			rc = 0;
+	}
+	note(rc);
+	MUST(rc == 0 || rc == -EAGAIN || may_be_stale(h->role, rc), "push: %d, %s", rc, mqshm_last_error());
+	if (rc == -ESTALE)
+		close_handle(w, h, BY_CLOSE);
+}
+
+/* Comes, pushes little, leaves. */
+void flash(struct worker *w)
+{
+	struct handle *h = free_handle(w);
+	int rc = 0;
+
+	open_producer(w);
+	if (!h || !h->producer)
+		return;
+	for (uint64_t i = below(&w->random, 4); i && rc == 0; i--)
+		rc = push_one(w, h, (int)below(&w->random, 20));
+	note(rc);
+	close_handle(w, h, chance(&w->random, 80) ? BY_CLOSE : BY_FAIL);
 }

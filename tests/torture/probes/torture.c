@@ -228,6 +228,12 @@ static void draw_name(struct name *n, unsigned number)
 	};
 	if (chance(r, 15))
 		n->options.flags |= MQSHM_PERSISTENT;
+	if (world->style == ANYTHING)
+		return;
+	n->options.node_count = node_counts[below(r, 5)];
+	n->options.block_size = block_sizes[below(r, 4)];
+	n->options.max_consumers = HANDLES * WORKERS_MOST;
+	n->options.flags &= ~(uint32_t)(MQSHM_OVERWRITE | MQSHM_PERSISTENT);
 }
 
 static void set_up(uint32_t round)
@@ -246,7 +252,8 @@ static void set_up(uint32_t round)
 	memset(world->worker, 0, sizeof world->worker);
 	memset(watch, 0, sizeof watch);
 	world->role_count = world->instance_count = world->order_count = world->stops = world->orphan_count = 0;
-	world->names = chance(&random_state, 50) ? 1 : chance(&random_state, 60) ? 2 + (uint32_t)below(&random_state, 3)
+	world->style = chance(&random_state, 60) ? ANYTHING : chance(&random_state, 60) ? STORM : FLASHES;
+	world->names = world->style != ANYTHING || chance(&random_state, 40) ? 1 : chance(&random_state, 60) ? 2 + (uint32_t)below(&random_state, 3)
 										 : 10 + (uint32_t)below(&random_state, 31);
 	world->workers = 4 + (uint32_t)below(&random_state, WORKERS_MOST - 3);
 	for (uint32_t i = 0; i < world->names; i++)
@@ -262,7 +269,7 @@ static void run(void)
 
 	for (uint32_t i = 0; i < world->workers; i++)
 		start_worker(i);
-	while (kills < until && world->role_count < ROLES_MOST - 1000 && world->instance_count < INSTANCES_MOST - 500) {
+	while (kills < until && world->role_count < (world->style == ANYTHING ? ROLES_MOST - 1000 : 3000) && world->instance_count < INSTANCES_MOST - 500) {
 		struct worker_notes *victim = &world->worker[below(r, world->workers)];
 
 		look_for_violations();
@@ -307,7 +314,10 @@ static bool all_gone(void)
 	return true;
 }
 
-/* Whoever waits is interrupted until all have come to rest. */
+/*
+ * Who waits with a reason is interrupted until all have come to rest; who has none must come back by itself, and it can
+ * be told now, as nothing changes any more.
+ */
 static void freeze(void)
 {
 	uint64_t start = now_ns(), nudged = 0;
@@ -320,11 +330,13 @@ static void freeze(void)
 		if (now_ns() - nudged > 5000000u) {
 			nudged = now_ns();
 			for (uint32_t i = 0; i < world->workers; i++)
-				if (world->worker[i].pid > 0 && !GET(world->worker[i].parked))
+				if (world->worker[i].pid > 0 && GET(world->worker[i].waiting) && excuse(&world->worker[i]))
 					kill(world->worker[i].pid, SIGUSR1);
 		}
 		nap_us(500);
-		if (now_ns() - start > 2 * HANG_NS)
+		for (uint32_t i = 0; i < world->workers; i++)
+			watch_worker(i, false);
+		if (now_ns() - start > 4 * HANG_NS)
 			fail("not all come to rest");
 	}
 }

@@ -88,6 +88,19 @@ static void drain(struct worker *w, struct handle *h)
 	violation("no end of stream in instance %u: %d, %s", h->role->instance, rc, why ? why : "all its producers are gone");
 }
 
+/* Some of each there are always. */
+static uint32_t draw_character(uint32_t index, uint64_t random)
+{
+	switch (world->style) {
+	case STORM:
+		return index < 2 ? BURSTER : index == 2 ? CONSUMER : VISITOR;
+	case FLASHES:
+		return index < 2 ? FLASHER : CONSUMER;
+	default:
+		return index < 3 ? index : (uint32_t)random;
+	}
+}
+
 void worker_run(uint32_t index, char *self, bool after_exec)
 {
 	struct sigaction action = { .sa_handler = interrupted };
@@ -110,9 +123,7 @@ void worker_run(uint32_t index, char *self, bool after_exec)
 		w.random = notes->random;
 	} else {
 		w.random = world->round_seed ^ (((uint64_t)index + 1) << 32 | (notes->incarnation + 1)) * 0x9e3779b97f4a7c15u;
-		notes->character = (uint32_t)below(&w.random, CHARACTERS);
-		if (index < 3)
-			notes->character = index; /* some of each */
+		notes->character = draw_character(index, below(&w.random, 4));
 	}
 	if (notes->removing) {
 		ADD(world->name[notes->removing - 1].forced_done, 1);

@@ -39,6 +39,12 @@
 
 enum phase { RUN, FREEZE, END };
 
+/*
+ * Of rounds. STORM: many consumers come for a moment to a small queue whose head rises all the time. FLASHES: producers
+ * come, push little and leave, while consumers wait for it.
+ */
+enum style { ANYTHING, STORM, FLASHES };
+
 enum role_state {
 	ROLE_VOID,    /* open failed */
 	ROLE_OPENING,
@@ -86,7 +92,7 @@ struct worker_notes {
 	pid_t pid;
 	uint32_t incarnation, dying, stopped, parked, exited;
 	uint32_t character;
-	uint32_t operation, waiting, wait_role, wait_least; /* role + 1 */
+	uint32_t operation, waiting, wait_role, wait_least; /* role + 1; messages it waits for, or wants to push */
 	uint32_t children, children_ran;
 	uint64_t operations, interrupts;
 	uint64_t random; /* state of its generator when it called exec */
@@ -97,7 +103,7 @@ struct worker_notes {
 
 struct world {
 	uint64_t seed, round_seed;
-	uint32_t round, phase, workers, names;
+	uint32_t round, style, phase, workers, names;
 	uint32_t role_count, instance_count, order_count;
 	uint32_t stops, private_shm; /* stops: SIGSTOPs ever sent; private_shm: this /dev/shm is ours alone */
 	pid_t supervisor;
@@ -209,7 +215,8 @@ struct worker {
 	char *self;
 };
 
-enum character { PRODUCER, CONSUMER, MIXED, MANAGER, CHARACTERS };
+/* What a process does for the most part: anything; or, in rounds of a style of their own, one thing again and again. */
+enum character { PRODUCER, CONSUMER, MIXED, MANAGER, BURSTER, VISITOR, FLASHER, CHARACTERS };
 
 struct operation {
 	const char *name;
