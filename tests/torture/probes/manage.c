@@ -193,6 +193,7 @@ static void touch_parents_handle(const struct handle *h)
 
 static __attribute__((noreturn)) void child_lives(struct worker *w, uint32_t incarnation, bool stays)
 {
+	ADD(world->children_ran, 1);
 	if (GET(w->notes->incarnation) == incarnation)
 		ADD(w->notes->children_ran, 1);
 	for (int i = 0; i < HANDLES; i++) {
@@ -206,6 +207,7 @@ static __attribute__((noreturn)) void child_lives(struct worker *w, uint32_t inc
 	}
 	while (stays && GET(world->phase) != END && !kill(world->supervisor, 0))
 		nap_us(5000);
+	ADD(world->children_ended, 1);
 	_exit(0);
 }
 

@@ -32,7 +32,7 @@ const struct operation operations[] = {
 	{ "fork", fork_child, { 3, 3, 3, 6, 1, 1, 1 } },
 	{ "exec", exec_self, { 1, 1, 1, 1, 1, 1, 1 } },
 	{ "exit", exit_without_close, { 1, 1, 1, 1, 1, 1, 1 } },
-	{ "doom", doom, { 2, 2, 2, 3, 2, 2, 2 } },
+	{ "doom", doom, { 2, 2, 2, 3, 1, 1, 2 } },
 	{ "stop", stop_soon, { 1, 1, 1, 1, 1, 1, 1 } },
 	{ "idle", idle, { 10, 10, 10, 60, 0, 0, 0 } },
 	{ "burst", burst, { 0, 0, 0, 0, 100, 0, 0 } },

@@ -93,7 +93,7 @@ static uint32_t draw_character(uint32_t index, uint64_t random)
 {
 	switch (world->style) {
 	case STORM:
-		return index < 2 ? BURSTER : index == 2 ? CONSUMER : VISITOR;
+		return index < 1 ? BURSTER : VISITOR;
 	case FLASHES:
 		return index < 2 ? FLASHER : CONSUMER;
 	default:

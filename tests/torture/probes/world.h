@@ -114,8 +114,8 @@ struct world {
 	uint64_t killed_in[OPERATIONS_MOST];
 	uint64_t messages, bytes; /* popped and checked */
 	uint64_t refused_room;
-	uint32_t orphan_count;
-	pid_t orphans[ORPHANS_MOST];
+	uint32_t orphan_count; /* children that live on */
+	uint32_t children_ran, children_ended;
 	struct worker_notes worker[WORKERS_MOST];
 	struct name name[NAMES_MOST];
 	struct role role[ROLES_MOST];
