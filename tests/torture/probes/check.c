@@ -374,7 +374,7 @@ const char *excuse(const struct worker_notes *w)
 	instance = &world->instance[mine->instance];
 	if (GET(world->name[mine->name].forced_begun) != mine->forced)
 		return "the queue may have been removed";
-	if (waiting == FOR_MESSAGES && mine->known && GET(instance->acked) >= mine->next + w->wait_least)
+	if (waiting == FOR_MESSAGES && mine->known && !mine->lossy && GET(instance->acked) >= mine->next + w->wait_least)
 		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct role *role = &world->role[i];
