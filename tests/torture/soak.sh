@@ -51,8 +51,8 @@ plant() # FILE SED-EXPRESSION
 }
 goes_red "a consumer's handle that close does not free is seen" 'opens again.*GROWN' \
 	plant lib/consumer.c '/^int mqshm_consumer_close/,/^}/s/free(c);/;/'
-goes_red "100 bytes a time that a producer waits for room are seen" 'producer .*GROWN' \
-	plant lib/producer.c '/^static int wait_for_room/,/^}/s/\tint rc;/\tint rc; static void *volatile leak; leak = malloc(100); (void)leak;/'
+goes_red "some bytes that each push leaves behind are seen" 'producer .*GROWN' \
+	plant lib/producer.c '/^int mqshm_producer_push(/,/^}/s/^{/{ static void *volatile leak; leak = malloc(1); (void)leak;/'
 goes_red "a descriptor that close leaves open is seen" 'opens again.*GROWN' \
 	plant lib/posix_object.c '/^void posix_close/,/^}/s/close(p->lock_fd);/;/'
 conclude
