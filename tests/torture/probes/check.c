@@ -367,11 +367,13 @@ const char *excuse(const struct worker_notes *w)
 	const struct role *mine;
 	const struct instance *instance;
 	bool had_producer = false;
+	uint64_t others;
 
 	if (waiting == NOT_WAITING || !me)
 		return NULL;
 	mine = &world->role[me - 1];
 	instance = &world->instance[mine->instance];
+	others = GET(instance->begun) - (mine->begun - mine->acked); /* some that the dead began are there, too */
 	if (GET(world->name[mine->name].forced_begun) != mine->forced)
 		return "the queue may have been removed";
 	if (waiting == FOR_MESSAGES && mine->known && !mine->lossy && GET(instance->acked) >= mine->next + w->wait_least)
@@ -390,7 +392,7 @@ const char *excuse(const struct worker_notes *w)
 		    !GET(world->worker[role->worker].parked))
 			return "another producer lives, and may hold the lock";
 		if (waiting == FOR_ROOM && !role->producer && !role->lossy &&
-		    (!role->known || role->next < GET(instance->acked) + w->wait_least - 1))
+		    (!role->known || role->next < others + w->wait_least - 1))
 			return "a reliable consumer has messages to read";
 	}
 	if (waiting == FOR_MESSAGES && !had_producer)
