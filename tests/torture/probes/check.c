@@ -109,7 +109,7 @@ void ends_before(struct ends *e, const struct role *consumer)
 {
 	e->role_count = GET(world->role_count);
 	e->acked = GET(world->instance[consumer->instance].acked);
-	e->alive = e->unsettled = 0;
+	e->alive = e->unsettled = e->coming = e->staying = 0;
 	for (uint32_t i = 0; i < e->role_count; i++) {
 		const struct role *role = &world->role[i];
 
@@ -118,6 +118,8 @@ void ends_before(struct ends *e, const struct role *consumer)
 		e->unsettled |= !role_is_final(role) || (GET(role->state) == ROLE_DEAD && role->was != ROLE_OPEN);
 		if (role->instance && role_is_alive(role))
 			e->alive = i + 1;
+		e->coming += GET(role->state) == ROLE_OPENING;
+		e->staying += !role_is_final(role);
 	}
 }
 
@@ -160,6 +162,19 @@ void ends_after(const struct ends *e, struct role *consumer, int rc, uint64_t mi
 														 : -EOWNERDEAD),
 	     "told %d at the end of instance %u, whose producers closed %u times and died %u times, last role %u", rc,
 	     consumer->instance, closed, crashed, last - 1);
+}
+
+void end_was_none(const struct ends *e, const struct role *consumer, int rc)
+{
+	uint32_t count = GET(world->role_count);
+
+	for (uint32_t i = e->role_count; i < count; i++)
+		if (GET(world->role[i].state) == ROLE_VOID ||
+		    could_be_producer_of(&world->role[i], consumer->name, consumer->instance))
+			return;
+	/* Of several one may have ended an earlier stream, or what was told was the end before one that was coming. */
+	MUST(e->coming || e->staying > 1, "told %d, the end of instance %u, and then got message %llu, with no new producer", rc,
+	     consumer->instance, (unsigned long long)consumer->next - 1);
 }
 
 /* ---- what open may say ---- */

@@ -145,14 +145,13 @@ static int peek(struct worker *w, struct handle *h, int timeout_ms)
 static int (*const forms[])(struct worker *w, struct handle *h, int timeout_ms) = { pop_one, pop_batch, peek };
 
 /* One call: > 0, or why not. The end of a stream is looked at twice, the second time with all its producers settled. */
-static int pop_checked(struct worker *w, struct handle *h, int form, int timeout_ms)
+static int pop_checked(struct worker *w, struct handle *h, int form, int timeout_ms, struct ends *e)
 {
-	struct ends e;
 	struct waited wait;
 	uint64_t missed;
 	int rc;
 
-	ends_before(&e, h->role);
+	ends_before(e, h->role);
 	wait_begins(w, &wait, h, FOR_MESSAGES, 1, timeout_ms);
 	rc = forms[form](w, h, timeout_ms);
 	SET(h->role->pending, 0);
@@ -167,7 +166,7 @@ static int pop_checked(struct worker *w, struct handle *h, int form, int timeout
 	}
 	missed = (uint64_t)mqshm_consumer_missed(h->consumer);
 	if (rc == -ESHUTDOWN || rc == -EOWNERDEAD || rc == -EAGAIN || rc == -ETIMEDOUT)
-		ends_after(&e, h->role, rc, missed);
+		ends_after(e, h->role, rc, missed);
 	if (rc != -ESHUTDOWN && rc != -EOWNERDEAD)
 		wait_ended(w, &wait, h, rc);
 	else
@@ -178,12 +177,18 @@ static int pop_checked(struct worker *w, struct handle *h, int form, int timeout
 int pop_some(struct worker *w, struct handle *h, int timeout_ms)
 {
 	int form = (int)below(&w->random, sizeof forms / sizeof *forms), times = 1 + (int)below(&w->random, 32);
+	struct ends first, second;
 	int rc = 1;
 
 	for (int i = 0; i < times && rc > 0; i++)
-		rc = pop_checked(w, h, form, timeout_ms);
-	if (rc == -ESHUTDOWN || rc == -EOWNERDEAD)
-		rc = pop_checked(w, h, 0, 0);
+		rc = pop_checked(w, h, form, timeout_ms, &first);
+	if (rc == -ESHUTDOWN || rc == -EOWNERDEAD) {
+		int end = rc;
+
+		rc = pop_checked(w, h, 0, 0, &second);
+		if (rc > 0)
+			end_was_none(&first, h->role, end);
+	}
 	return rc < 0 ? rc : 0;
 }
 

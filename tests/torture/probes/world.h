@@ -168,9 +168,12 @@ struct ends {
 	uint64_t acked;
 	uint32_t role_count, unsettled; /* unsettled: some producer may still change how the stream ended */
 	uint32_t alive; /* index + 1 of a producer that lived when the call began */
+	uint32_t coming, staying; /* how many were just opening, how many were there or leaving */
 };
 void ends_before(struct ends *e, const struct role *consumer);
 void ends_after(const struct ends *e, struct role *consumer, int rc, uint64_t missed);
+/* After the end was told there is a message: somebody must have come to push it. */
+void end_was_none(const struct ends *e, const struct role *consumer, int rc);
 
 /* A live user keeps a queue in being: taken before a call, looked at after it. */
 struct pin {
