@@ -22,7 +22,7 @@
  * Errors
  *   -EAGAIN            timeout_ms was 0 and there is no message (pop), no room (push), ...
  *   -ETIMEDOUT         the time ran out. Opening, creating and removing give it after 5 s, when another process is
- *                      stopped in the middle of attaching or leaving
+ *                      stopped in the middle of attaching, leaving or cleaning up
  *   -EINTR             a signal handler ran while waiting
  *   -EINVAL            an argument is out of its range
  *   -EMSGSIZE          push: larger than block_size. pop: the buffer is too small; the size needed is in

@@ -11,10 +11,11 @@
 
 #include "posix.h"
 
-/* How long attach and detach wait for a life-cycle byte whose holder may be stopped. */
+/* How long attach and detach wait for a life-cycle byte, or a repair, whose holder may be stopped. */
 #ifndef LIFECYCLE_NS /* tests/steps have less time */
 #define LIFECYCLE_NS 5000000000u
 #endif
+#define REPAIR_NAP_NS 1000000
 
 static int create(const char *name, const struct mqshm_queue_options *options)
 {
@@ -30,8 +31,8 @@ static int create(const char *name, const struct mqshm_queue_options *options)
 
 /*
  * Life-cycle byte held: make slot i ours, unless somebody lives there: lock the next owner's byte and say JOINING. A
- * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0, -EAGAIN
- * (somebody else is ending a role there) or -errno.
+ * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0 or -errno;
+ * -EAGAIN: somebody else is ending the role of its dead owner.
  */
 static int take_slot(struct posix_mapping *p, uint32_t i)
 {
@@ -60,14 +61,11 @@ static int take_slot(struct posix_mapping *p, uint32_t i)
 	return rc;
 }
 
-/* Life-cycle byte held: find a slot for our role. Index, -EBUSY, or -EAGAIN: a dead owner's role is just being ended. */
-static int try_find_slot(struct posix_mapping *p, enum mqshm_role role)
+/* Life-cycle byte held: find a slot for our role. Index, or -EAGAIN (one is being repaired), or -EBUSY. */
+static int look_for_slot(struct posix_mapping *p, uint32_t first, uint32_t count)
 {
 	struct mqshm_ring *r = &p->base.ring;
-	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
-	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
-	bool again = false;
-	char who[64];
+	int none = -EBUSY;
 
 	for (uint32_t i = first; i < first + count; i++) {
 		uint32_t word = smp_load_acquire(&r->participants[i].state);
@@ -78,29 +76,37 @@ static int try_find_slot(struct posix_mapping *p, enum mqshm_role role)
 		rc = take_slot(p, i);
 		if (rc > 0)
 			return (int)i;
-		again |= rc == -EAGAIN;
-		if (rc < 0 && rc != -EAGAIN)
+		if (rc == -EAGAIN)
+			none = rc;
+		else if (rc < 0)
 			return mqshm_error(rc, "queue '%s' can't be locked: %s", p->base.name, strerror(-rc));
 	}
-	if (again)
-		return mqshm_error(-EAGAIN, "queue '%s' has a dead %s whose role is being ended by a process that doesn't get "
-				   "on (stopped?)", p->base.name, role == MQSHM_ROLE_CONSUMER ? "consumer" : "producer");
+	return none;
+}
+
+/* The same, and a slot that is being repaired is waited for: who holds it may be stopped, but its owner is dead. */
+static int find_slot(struct posix_mapping *p, enum mqshm_role role)
+{
+	struct mqshm_ring *r = &p->base.ring;
+	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
+	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
+	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
+	char who[64];
+	int rc;
+
+	while ((rc = look_for_slot(p, first, count)) == -EAGAIN) {
+		if (mqshm_now_ns() >= deadline)
+			return mqshm_error(-ETIMEDOUT, "a place in queue '%s' is being cleaned up by a process that doesn't get "
+					   "on (stopped?)", p->base.name);
+		nanosleep(&(struct timespec){ 0, REPAIR_NAP_NS }, NULL);
+	}
+	if (rc != -EBUSY)
+		return rc;
 	if (count == 1 && role == MQSHM_ROLE_PRODUCER)
 		return mqshm_error(-EBUSY, "queue '%s' has a live producer: %s", p->base.name,
 				   mqshm_who(&r->participants[0], who, sizeof who));
 	return mqshm_error(-EBUSY, "queue '%s' has %u %s, the most it was created for", p->base.name, count,
 			   role == MQSHM_ROLE_CONSUMER ? "consumers" : "producers");
-}
-
-/* Who ends a dead owner's role holds its slot for a moment, which is no reason to say that the owner lives. */
-static int find_slot(struct posix_mapping *p, enum mqshm_role role)
-{
-	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
-	int rc;
-
-	while ((rc = try_find_slot(p, role)) == -EAGAIN && mqshm_now_ns() < deadline)
-		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
-	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant,

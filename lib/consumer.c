@@ -353,7 +353,7 @@ static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *mess
 			if (rc != -EAGAIN)
 				return rc;
 			if (last)
-				return last;
+				return READ_ONCE(c->reader.ring->info->dead) ? damaged(c, -ESTALE) : last;
 		}
 		rc = wait_for_data(c, &w, timeout_ms);
 		if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ESHUTDOWN || rc == -EOWNERDEAD)

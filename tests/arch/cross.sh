@@ -13,7 +13,7 @@ tests=(unit/ring arch/nap conformance/{push_pop,batch,zero_copy,shared_producers
 if [[ -n ${MQSHM_LONG:-} ]]; then
 	tests+=(conformance/{arguments,capacity,end_of_stream,lossy_overwrite,many_queues,positions_end,posix_object,posix_users}
 		conformance/{start_modes,timestamps,load}
-		death/{consumer,producer,sleeper,lock_holder,posix_repairer})
+		death/{consumer,producer,sleeper,lock_holder,posix_repairing})
 fi
 
 cross_build() # ARCHITECTURE

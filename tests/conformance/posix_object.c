@@ -72,6 +72,30 @@ TEST(unlinked_behind_our_back)
 	}
 }
 
+/* Whatever the call, there is no end of stream in a queue that is gone: the producer may live. */
+TEST(gone_for_every_form_of_pop)
+{
+	for (int form = 0; form < 4; form++) {
+		struct mqshm_queue_options q = geometry(4, 8, 0);
+		const char *name = test_queue("gone");
+		struct mqshm_producer *p = open_producer(name, &q);
+		struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+		struct mqshm_message m[2];
+		char out[32];
+
+		REQUIRE_EQ(unlink(path_of(name)), 0);
+		EXPECT(mqshm_producer_wait_consumers(p, 2, 0, 5000), -ESTALE); /* notices, and ends its role */
+		if (form == 0)
+			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), -ESTALE);
+		else if (form == 1)
+			EXPECT(mqshm_consumer_peek(c, m, 2, 0), -ESTALE);
+		else
+			EXPECT(mqshm_consumer_pop_batch(c, m, (size_t)form - 1, 2, out, sizeof out, 0), -ESTALE);
+		EXPECT(mqshm_consumer_close(c), 0);
+		EXPECT(mqshm_producer_close(p), 0);
+	}
+}
+
 static void write_file(const char *name, const void *data, size_t size, off_t length)
 {
 	int fd = open(path_of(name), O_RDWR | O_CREAT | O_TRUNC, 0600);
