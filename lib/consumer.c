@@ -96,8 +96,13 @@ static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *
 {
 	KEEP_ERRNO;
 
-	if (rc == -ESTALE)
-		return c->mapping->backend->check_self(c->mapping);
+	if (rc == -ESTALE) {
+		rc = c->mapping->backend->check_self(c->mapping);
+		if (rc)
+			return rc;
+		/* Our state was another and is ours again: nobody but a peer that scribbles does that. */
+		return mqshm_error(-ESTALE, "the role of this handle of queue '%s' was changed by another", c->mapping->name);
+	}
 	return mqshm_error(rc, "queue '%s' is damaged at message %llu", c->mapping->name,
 			   (unsigned long long)c->reader.sequence);
 }
