@@ -65,10 +65,12 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 			rc = m->backend->check_self(m);
 			if (rc)
 				return rc;
-			if (!holder_lives(m, held)) {
+			/* We do not hold it: our own word is scribbled, and nobody will give it back. */
+			if ((held & ~MQSHM_LOCK_WAITERS) == lock->word || !holder_lives(m, held)) {
 				if (change(word, held, mine | (held & MQSHM_LOCK_WAITERS)))
 					return 1;
-				continue;
+				if (now < deadline) /* else it changes all the time */
+					continue;
 			}
 		}
 		if (now >= deadline) {
