@@ -292,7 +292,11 @@ static int remove_broken(const char *name)
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 
 	posix_path(path, name);
-	return unlink(path) ? mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno)) : 0;
+	if (!unlink(path))
+		return 0;
+	if (errno == EISDIR)
+		return mqshm_error(-EBADMSG, "%s is not a queue but a directory, which is not removed", path);
+	return mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno));
 }
 
 static int exists(const char *name)
