@@ -119,7 +119,8 @@ static inline int ring_read_tail(const struct mqshm_ring *r, uint64_t *tail, uin
 			*tail = t;
 			smp_rmb(); /* MO-8: a record is rewritten only after the next tail is out */
 			if (READ_ONCE(p->tail) == t)
-				return t > MQSHM_POSITION_MAX || t < r->base || t % r->align ? -EBADMSG : 0;
+				return t > MQSHM_POSITION_MAX || t < r->base || t % r->align ||
+				       *sequence > t - r->base ? -EBADMSG : 0; /* no message takes less than a byte */
 		}
 	}
 	return -EBADMSG;
@@ -634,6 +635,8 @@ static inline int reader_sequence_at(const struct mqshm_ring *r, uint64_t positi
 	if (position > tail || tail - position > r->ring_bytes || position < r->base || position % r->align)
 		return -EBADMSG;
 	rc = ring_find(r, position, ring_offset(r, position), tail, &f);
+	if (!rc && (f.sequence >= *sequence || *sequence - f.sequence > r->node_count))
+		rc = -EBADMSG;
 	if (!rc)
 		*sequence = f.sequence;
 	return rc;
