@@ -259,6 +259,8 @@ static inline int writer_walk(const struct mqshm_writer *w, struct mqshm_mark *a
 	const struct mqshm_ring *r = w->ring;
 	uint64_t offset = ring_offset(r, at->position);
 
+	if (at->position & ~r->mask) /* a mark, or head, that is no node's */
+		return -EBADMSG;
 	while (at->position < floor) {
 		struct mqshm_found f;
 		int rc = ring_find(r, at->position, offset, w->tail, &f);
@@ -467,7 +469,7 @@ static inline int writer_take_over(struct mqshm_writer *w)
 				break;
 			if (count == 0)
 				first = f.sequence;
-			if (f.sequence != first + count)
+			if (f.sequence != first + count || count > r->node_count)
 				break;
 		}
 		if (walk == at.position && first + count == at.sequence && sequence - first <= r->node_count)
