@@ -388,6 +388,8 @@ int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
 		offset = at.next_offset;
 		sequence++;
 	}
+	if (rc == -EAGAIN)
+		rc = -EBADMSG; /* they were there */
 	rc = settle(c, rc);
 	if (unlikely(rc == -ERESTART || rc == -EAGAIN)) {
 		c->peeked = 0;
