@@ -11,7 +11,7 @@
 #include "layout.h"
 
 #define TIMEOUT_MS 20
-#define LASTING_NS 400000000u /* how long a value is toggled */
+#define LASTING_NS 250000000u /* how long a value is toggled */
 
 static struct mqshm_ring ring; /* a peer's own mapping of the queue */
 
