@@ -67,7 +67,7 @@ build()
 		cd "$directory" && clang $common "${@:2}" -Iinclude -Ilib -Itests -c -o "$program.o/${1//\//_}.o" "$1"' &&
 		clang "$@" -o "$program" "$program.o"/*.o -lm -pthread
 }
-sanitized=(-O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+sanitized=(-O1 "-fsanitize=fuzzer,address,undefined" -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
 if [[ -n ${COVERAGE:-} ]]; then
 	have llvm-cov-14 llvm-14 "coverage" || conclude
@@ -80,7 +80,7 @@ if [[ -n ${COVERAGE:-} ]]; then
 import json, sys
 for f in json.load(sys.stdin)["data"][0]["files"]:
 	name, lines, branches = f["filename"], f["summary"]["lines"], f["summary"]["branches"]
-	part = [p for p in ("/include/", "/lib/", "/tools/") if p in name]
+	part = [p for p in {"image": ("/include/", "/lib/"), "tool": ("/tools/",)}[sys.argv[1]] if p in name]
 	if part and lines["count"]:
 		print("| `%s` | %s | %d of %d | %d %% | %d %% |" % (part[0][1:] + name.split(part[0])[-1], sys.argv[1],
 			lines["covered"], lines["count"], lines["percent"], branches["percent"]))' $target
@@ -142,7 +142,7 @@ plant() # TARGET FILE SED-EXPRESSION: what the corpus says of it
 	fi
 	local status=$?
 	rm -rf "$copy"
-	return $status
+	return "$status"
 }
 goes_red "a length that is not checked" 'RED: .*a message of|heap-buffer-overflow' \
 	plant image include/mqshm/ring.h 's/ || size > r->block_size || bytes > tail - position ||/ ||/'

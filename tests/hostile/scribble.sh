@@ -13,7 +13,7 @@ set -u
 seconds=${MQSHM_LONG:+7200}
 seconds=${seconds:-14}
 have gcc gcc "scribbling with sanitizers" || conclude
-flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+flags=("-fsanitize=address,undefined" -fno-sanitize-recover=all -fno-omit-frame-pointer)
 # An allocation that is larger than this was asked for by shared memory: the queues have some ten KiB.
 export ASAN_OPTIONS=detect_leaks=1:exitcode=66:max_allocation_size_mb=256:allocator_may_return_null=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
@@ -21,10 +21,9 @@ export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 # build DIRECTORY TARGET...: of the sources of a directory, into its build directory "asan"
 build()
 {
-	make -s -C "$1" -j"$JOBS" BUILD="$2" CFLAGS='-O1 -g' EXTRA_CFLAGS="$flags" "${@:3}" &&
-		make -s -C "$1" -j"$JOBS" BUILD="$2" CFLAGS='-O1 -g' EXTRA_CFLAGS="$flags" "$2/libmqshm.a" &&
-		# shellcheck disable=SC2086 # options
-		gcc -O1 -g $flags -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I"$1/include" -I"$1/lib" -Itests -o "$2/scribble" \
+	make -s -C "$1" -j"$JOBS" BUILD="$2" CFLAGS='-O1 -g' EXTRA_CFLAGS="${flags[*]}" "${@:3}" &&
+		make -s -C "$1" -j"$JOBS" BUILD="$2" CFLAGS='-O1 -g' EXTRA_CFLAGS="${flags[*]}" "$2/libmqshm.a" &&
+		gcc -O1 -g "${flags[@]}" -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I"$1/include" -I"$1/lib" -Itests -o "$2/scribble" \
 			tests/hostile/probes/scribble.c "$2/libmqshm.a" -pthread
 }
 check "library, tool and scribbler build" build . "$OUT/asan" "$OUT/asan/mqshm" "$OUT/asan/tests/hostile/image" || conclude
