@@ -101,7 +101,7 @@ fi
 
 replay() # PROGRAM TARGET
 {
-	"$1" "${limits[@]}" -runs=0 "$corpus/$2"
+	"$1" "${limits[@]}" "-artifact_prefix=$OUT/replay-" -runs=0 "$corpus/$2"
 }
 for target in image tool; do
 	check "$target: the corpus of $(find $corpus/$target -type f | wc -l) inputs" replay "$OUT/fuzz_$target" $target
