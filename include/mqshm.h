@@ -417,7 +417,7 @@ int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_messa
  * popped or the consumer is closed; looking again gives the same ones. release moves on past the first count of
  * those last looked at and not released yet. For a lossy consumer, and on an overwrite queue, the producer does not wait: what was read is
  * only confirmed by release, which gives -ESTALE when it was overtaken meanwhile.
- * peek: how many, at least 1; errors as for pop. release: 0; -EINVAL (more than were looked at) -ESTALE -ECHILD
+ * peek: how many, at least 1; errors as for pop. release: 0; -EINVAL (more than were looked at) -ESTALE -EBADMSG -ECHILD
  */
 int mqshm_consumer_peek(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t max, int timeout_ms);
 int mqshm_consumer_release(struct mqshm_consumer *consumer, size_t count);

@@ -70,9 +70,14 @@ const char *mqshm_who(const struct mqshm_participant *participant, char *buffer,
 {
 	char comm[sizeof participant->comm + 1] = "";
 
-	for (size_t i = 0; i < sizeof participant->comm && participant->comm[i]; i++)
-		comm[i] = participant->comm[i] >= ' ' && participant->comm[i] < 127 ? (char)participant->comm[i] : '?';
-	snprintf(buffer, size, "pid %u (%s)", participant->pid, comm);
+	for (size_t i = 0; i < sizeof participant->comm; i++) {
+		__u8 c = READ_ONCE(participant->comm[i]);
+
+		if (!c)
+			break;
+		comm[i] = c >= ' ' && c < 127 ? (char)c : '?';
+	}
+	snprintf(buffer, size, "pid %u (%s)", READ_ONCE(participant->pid), comm);
 	return buffer;
 }
 

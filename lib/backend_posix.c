@@ -458,10 +458,13 @@ static int remove_broken(const char *name)
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 
 	posix_path(path, name);
-	if (unlink(path))
-		return mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno));
-	mqshm_log(MQSHM_LOG_INFO, name, "removed by force by pid %d: it was no usable queue", (int)getpid());
-	return 0;
+	if (!unlink(path)) {
+		mqshm_log(MQSHM_LOG_INFO, name, "removed by force by pid %d: it was no usable queue", (int)getpid());
+		return 0;
+	}
+	if (errno == EISDIR)
+		return mqshm_error(-EBADMSG, "%s is not a queue but a directory, which is not removed", path);
+	return mqshm_error(mqshm_errno(), "%s can't be removed: %s", path, strerror(errno));
 }
 
 static int exists(const char *name)

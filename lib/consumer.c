@@ -97,8 +97,13 @@ static __attribute__((noinline, cold)) int damaged(const struct mqshm_consumer *
 {
 	KEEP_ERRNO;
 
-	if (rc == -ESTALE)
-		return c->mapping->backend->check_self(c->mapping);
+	if (rc == -ESTALE) {
+		rc = c->mapping->backend->check_self(c->mapping);
+		if (rc)
+			return rc;
+		/* Our state was another and is ours again: nobody but a peer that scribbles does that. */
+		return mqshm_error(-ESTALE, "the role of this handle of queue '%s' was changed by another", c->mapping->name);
+	}
 	if (rc == -EBADMSG)
 		mqshm_log(MQSHM_LOG_ERROR, c->mapping->name, "damaged at message %llu",
 			  (unsigned long long)c->reader.sequence);
@@ -404,6 +409,8 @@ int mqshm_consumer_release(struct mqshm_consumer *c, size_t count)
 		offset = at.next_offset;
 		sequence++;
 	}
+	if (rc == -EAGAIN)
+		rc = -EBADMSG; /* they were there */
 	rc = settle(c, rc);
 	if (unlikely(rc == -ERESTART || rc == -EAGAIN)) {
 		c->peeked = 0;

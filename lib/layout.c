@@ -14,6 +14,7 @@
 #define DEFAULT_BLOCK 12800
 #define DEFAULT_CONSUMERS 32
 #define DEFAULT_MODE 0600
+#define STRIDE_MAX (64 << 10) /* bytes of a consumer's area: a page, of machines with large ones */
 
 uint64_t mqshm_test_base_position;
 
@@ -103,6 +104,24 @@ static uint64_t round_up(uint64_t value, uint64_t to)
 	return (value + to - 1) / to * to;
 }
 
+/* Where regions start: each on the first page behind the one before. */
+static uint64_t producer_offset(const struct mqshm_info *info)
+{
+	uint64_t slots = (uint64_t)info->max_producers + info->max_consumers;
+
+	return round_up(sizeof *info + slots * sizeof(struct mqshm_participant), info->page_bytes);
+}
+
+static uint64_t consumers_offset(const struct mqshm_info *info)
+{
+	return producer_offset(info) + round_up(sizeof(struct mqshm_producer_page), info->page_bytes);
+}
+
+static uint64_t nodes_offset(const struct mqshm_info *info)
+{
+	return consumers_offset(info) + round_up((uint64_t)info->max_consumers * info->consumer_stride, info->page_bytes);
+}
+
 int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_queue_options *o, size_t consumer_stride)
 {
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
@@ -129,11 +148,9 @@ int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_que
 	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
 	info->ring_bytes = round_up(((uint64_t)info->node_count + 1) * node, page);
 	info->participants_offset = sizeof *info;
-	info->producer_offset =
-		round_up(sizeof *info + (info->max_producers + info->max_consumers) * sizeof(struct mqshm_participant),
-			 page);
-	info->consumers_offset = info->producer_offset + round_up(sizeof(struct mqshm_producer_page), page);
-	info->nodes_offset = info->consumers_offset + round_up(info->max_consumers * (uint64_t)consumer_stride, page);
+	info->producer_offset = producer_offset(info);
+	info->consumers_offset = consumers_offset(info);
+	info->nodes_offset = nodes_offset(info);
 	info->total_bytes = info->nodes_offset + info->ring_bytes;
 	if (info->total_bytes > (uint64_t)SSIZE_MAX)
 		return mqshm_error(-EFBIG, "queue '%s' would have %llu bytes, more than this process can map", name,
@@ -184,22 +201,17 @@ int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t f
 	if ((info->node_align != 8 && info->node_align != 16 && info->node_align != 32 && info->node_align != 64) ||
 	    info->node_header_bytes != round_up(sizeof(struct mqshm_node), info->node_align) ||
 	    page < 4096 || page > 1 << 20 || (page & (page - 1)) ||
-	    info->consumer_stride < sizeof(struct mqshm_consumer_area) || info->consumer_stride > 1 << 20 ||
+	    info->consumer_stride < sizeof(struct mqshm_consumer_area) || info->consumer_stride > STRIDE_MAX ||
 	    info->consumer_stride % sizeof(struct mqshm_consumer_area))
 		goto damaged;
 	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
 	if (info->ring_bytes > file_bytes || info->ring_bytes % info->node_align ||
 	    info->ring_bytes / node < (uint64_t)info->node_count + 1)
 		goto damaged;
-	if (info->participants_offset != sizeof *info ||
-	    info->producer_offset > file_bytes || info->consumers_offset > file_bytes ||
-	    info->nodes_offset > file_bytes || info->producer_offset % page || info->consumers_offset % page ||
-	    info->nodes_offset % page ||
-	    info->producer_offset < sizeof *info + (info->max_producers + info->max_consumers) *
-							   sizeof(struct mqshm_participant) ||
-	    info->consumers_offset < info->producer_offset + sizeof(struct mqshm_producer_page) ||
-	    info->nodes_offset < info->consumers_offset + (uint64_t)info->max_consumers * info->consumer_stride ||
-	    file_bytes - info->nodes_offset < info->ring_bytes)
+	/* Exactly one after the other: who looks at all but the nodes needs no more memory than they take. */
+	if (info->participants_offset != sizeof *info || info->producer_offset != producer_offset(info) ||
+	    info->consumers_offset != consumers_offset(info) || info->nodes_offset != nodes_offset(info) ||
+	    info->nodes_offset > file_bytes || file_bytes - info->nodes_offset < info->ring_bytes)
 		goto damaged;
 	if (info->slow_policy > MQSHM_SLOW_DEMOTE || info->slow_ms > MQSHM_SLOW_MS_MAX)
 		goto damaged;

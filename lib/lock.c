@@ -77,12 +77,15 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 			rc = m->backend->check_self(m);
 			if (rc)
 				return rc;
-			if (!holder_lives(m, held)) {
+			/* We do not hold it: if it is our own word, that is scribbled, and nobody will give it back. */
+			if ((held & ~MQSHM_LOCK_WAITERS) == lock->word || !holder_lives(m, held)) {
 				/* With the waiters' bit, so that the release comes the slow way: it logs this. */
-				if (!change(word, held, mine | MQSHM_LOCK_WAITERS))
+				if (change(word, held, mine | MQSHM_LOCK_WAITERS)) {
+					snprintf(lock->taken_from, sizeof lock->taken_from, "%s", holder(m, held, who, sizeof who));
+					return 1;
+				}
+				if (now < deadline) /* else it changes all the time */
 					continue;
-				snprintf(lock->taken_from, sizeof lock->taken_from, "%s", holder(m, held, who, sizeof who));
-				return 1;
 			}
 		}
 		if (deadline && mqshm_cancelled(lock->cancelled))

@@ -212,6 +212,16 @@ static int enter(struct mqshm_producer *p, uint64_t deadline)
 	return 0;
 }
 
+/* Our state word says that the role is not ours: why? */
+static int lost_role(const struct mqshm_producer *p)
+{
+	int rc = p->mapping->backend->check_self(p->mapping);
+
+	/* 0: it was another and is ours again, which only a peer that scribbles does. */
+	return rc ? rc : mqshm_error(-ESTALE, "the role of this handle of queue '%s' was changed by another",
+				     p->mapping->name);
+}
+
 /* Why a producer may not push now. */
 static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
 {
@@ -225,8 +235,7 @@ static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p
 				   p->mapping->name, p->block_size);
 	if (p->reserved)
 		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
-	rc = p->mapping->backend->check_self(p->mapping);
-	return rc ? rc : -ESTALE;
+	return lost_role(p);
 }
 
 /* There is no room yet: wait for it. The lock of a shared queue is held before and after, not during. */
@@ -441,7 +450,7 @@ int mqshm_producer_commit(struct mqshm_producer *p, size_t used)
 		return mqshm_error(-EINVAL, "%zu bytes are more than the %u reserved", used, p->room);
 	if (unlikely(READ_ONCE(*p->state_word) != p->state)) {
 		mqshm_producer_abort(p);
-		return p->mapping->backend->check_self(p->mapping);
+		return lost_role(p);
 	}
 	p->reserved = false;
 	writer_finish(&p->writer, (uint32_t)used, timestamp(p));

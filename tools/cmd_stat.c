@@ -52,16 +52,19 @@ static void print_geometry(const struct mqshm_stat *s)
 
 static void print_metadata(const struct mqshm_stat *s)
 {
-	if (!s->metadata_size)
+	size_t size = s->metadata_size < MQSHM_METADATA_MAX ? s->metadata_size : MQSHM_METADATA_MAX;
+
+	if (!size)
 		return;
 	label("metadata");
-	for (uint32_t i = 0; i < s->metadata_size && i < MQSHM_METADATA_MAX; i++) {
-		unsigned char c = s->metadata[i];
-
-		if (c < ' ' || c == 0x7f || c == '\\') /* nothing that moves the cursor */
-			printf("\\x%02x", c);
-		else
-			putchar(c);
+	for (size_t i = 0, length; i < size; i += length) {
+		length = printable_length(s->metadata + i, size - i);
+		if (!length || s->metadata[i] == '\\') { /* nothing that moves the cursor */
+			printf("\\x%02x", s->metadata[i]);
+			length = 1;
+		} else {
+			fwrite(s->metadata + i, 1, length, stdout);
+		}
 	}
 	putchar('\n');
 }

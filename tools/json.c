@@ -24,6 +24,14 @@ size_t utf8_length(const uint8_t *bytes, size_t size)
 	return length;
 }
 
+/* Those above 0x7f too: some terminals take U+009B for ESC [. */
+size_t printable_length(const uint8_t *bytes, size_t size)
+{
+	size_t length = utf8_length(bytes, size);
+
+	return bytes[0] < ' ' || bytes[0] == 0x7f || (length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0) ? 0 : length;
+}
+
 void json_string(FILE *out, const void *data, size_t size)
 {
 	const uint8_t *bytes = data;
@@ -32,13 +40,14 @@ void json_string(FILE *out, const void *data, size_t size)
 	for (size_t i = 0; i < size;) {
 		size_t length = utf8_length(bytes + i, size - i);
 
+		length = length ? length : 1;
 		if (bytes[i] == '"' || bytes[i] == '\\')
 			fprintf(out, "\\%c", bytes[i]);
-		else if (!length || bytes[i] < ' ' || bytes[i] == 0x7f)
-			fprintf(out, "\\u%04x", bytes[i]);
-		else
+		else if (printable_length(bytes + i, size - i))
 			fwrite(bytes + i, 1, length, out);
-		i += length ? length : 1;
+		else
+			fprintf(out, "\\u%04x", bytes[i + length - 1]); /* of U+0080 to U+009F that is the second byte */
+		i += length;
 	}
 	fputc('"', out);
 }

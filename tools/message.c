@@ -23,8 +23,8 @@ void message_line_is_open(bool open)
 static void make_printable(char *text)
 {
 	for (size_t left = strlen(text), length; left; text += length, left -= length) {
-		length = utf8_length((const uint8_t *)text, left);
-		if (!length || (unsigned char)*text < ' ' || *text == 0x7f) {
+		length = printable_length((const uint8_t *)text, left);
+		if (!length) {
 			length = 1;
 			*text = '?';
 		}

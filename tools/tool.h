@@ -82,6 +82,7 @@ const char *plural(uint64_t count);	     /* "" or "s" */
 /* ---- json.c: JSON text */
 void json_string(FILE *out, const void *bytes, size_t size);
 size_t utf8_length(const uint8_t *bytes, size_t size); /* of the first character, 0: not UTF-8 */
+size_t printable_length(const uint8_t *bytes, size_t size); /* the same, 0 also for a control character */
 size_t base64_size(size_t size);
 size_t base64_encode(char *out, const void *bytes, size_t size); /* no NUL; how long it is */
 

@@ -126,7 +126,8 @@ static inline int ring_read_tail(const struct mqshm_ring *r, uint64_t *tail, uin
 			*tail = t;
 			smp_rmb(); /* MO-8: a record is rewritten only after the next tail is out */
 			if (READ_ONCE(p->tail) == t)
-				return t > MQSHM_POSITION_MAX || t < r->base || t % r->align ? -EBADMSG : 0;
+				return t > MQSHM_POSITION_MAX || t < r->base || t % r->align ||
+				       *sequence > t - r->base ? -EBADMSG : 0; /* no message takes less than a byte */
 		}
 	}
 	return -EBADMSG;
@@ -265,6 +266,8 @@ static inline int writer_walk(const struct mqshm_writer *w, struct mqshm_mark *a
 	const struct mqshm_ring *r = w->ring;
 	uint64_t offset = ring_offset(r, at->position);
 
+	if (at->position & ~r->mask) /* a mark, or head, that is no node's */
+		return -EBADMSG;
 	while (at->position < floor) {
 		struct mqshm_found f;
 		int rc = ring_find(r, at->position, offset, w->tail, &f);
@@ -489,7 +492,7 @@ static inline int writer_take_over(struct mqshm_writer *w)
 				break;
 			if (count == 0)
 				first = f.sequence;
-			if (f.sequence != first + count)
+			if (f.sequence != first + count || count > r->node_count)
 				break;
 		}
 		if (walk == at.position && first + count == at.sequence && sequence - first <= r->node_count)
@@ -670,6 +673,8 @@ static inline int reader_sequence_at(const struct mqshm_ring *r, uint64_t positi
 	if (position > tail || tail - position > r->ring_bytes || position < r->base || position % r->align)
 		return -EBADMSG;
 	rc = ring_find(r, position, ring_offset(r, position), tail, &f);
+	if (!rc && (f.sequence >= *sequence || *sequence - f.sequence > r->node_count))
+		rc = -EBADMSG;
 	if (!rc)
 		*sequence = f.sequence;
 	return rc;
