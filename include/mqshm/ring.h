@@ -713,7 +713,6 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 			return -EBADMSG;
 		if (start != 0 || adopt)
 			position = smp_load_acquire(&r->producer->head);
-		WRITE_ONCE(*state, joining);
 		WRITE_ONCE(rd->area->sequence, sequence);
 		smp_store_release(&rd->area->position, position);
 		if (!rd->lossy) {
@@ -728,8 +727,11 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 		WRITE_ONCE(rd->area->joined, sequence);
 		smp_store_release(state, rd->state);
 		smp_mb(); /* MO-3: LIVE is out before head is read again */
-		if (READ_ONCE(r->producer->head) > position)
+		if (READ_ONCE(r->producer->head) > position) {
+			WRITE_ONCE(*state, joining);
+			smp_mb(); /* MO-3: no take-over trusts the next cursor, chosen only now, for a LIVE one's */
 			continue;
+		}
 		if (rc)
 			return rc;
 		break;
