@@ -187,7 +187,9 @@ static inline uint64_t writer_floor(struct mqshm_writer *w, uint64_t below)
 	}
 	for (uint32_t i = 0; i < words; i++)
 		bits[i] = smp_load_acquire(&r->info->reliable[i]);
-	epoch = READ_ONCE(r->info->epoch); /* MO-10: bumped before a slot's new owner sets its bit */
+	/* MO-10: bumped before a slot's new owner sets its bit. Acquire: a former owner's cursor, read before the new
+	 * epoch, would be kept as the new owner's. */
+	epoch = smp_load_acquire(&r->info->epoch);
 	if (epoch != w->epoch) {
 		memset(w->seen, 0, sizeof w->seen);
 		w->epoch = epoch;
