@@ -197,7 +197,7 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 	ended = ended && __atomic_compare_exchange_n(&participant->state, &word, (word & ~0xffu) | state, false,
 						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* MO-7 */
 	if (i < r->max_producers) {
-		mqshm_settle_producers(r, how);
+		mqshm_settle_producers(r, how); /* MO-13: after our state */
 	} else {
 		if (state != MQSHM_SLOT_FREE)
 			__atomic_fetch_and(&r->info->reliable[slot / 64], ~(1ULL << slot % 64), __ATOMIC_ACQ_REL);
