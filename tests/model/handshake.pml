@@ -12,7 +12,7 @@
  *
  *	PRODUCERS, CONSUMERS	1 or 2 each
  *	MESSAGES		of each producer
- *	RING			positions
+ *	RING, FIRST		positions, and how many are there at the start
  *	STOPPING		a consumer may stop for good (it lives, so it blocks the producer); then no producer may be
  *				asleep whose need it has met. Only with one producer: with two, the last one to wait says
  *				what it needs, and the other one's need is only met by a consumer that runs empty
@@ -29,7 +29,10 @@
 #ifndef RING
 #define RING 1
 #endif
-#define TOTAL (PRODUCERS * MESSAGES)
+#ifndef FIRST
+#define FIRST 0
+#endif
+#define TOTAL (FIRST + PRODUCERS * MESSAGES)
 
 #define TAIL 0
 #define DATA 1 /* data.word */
@@ -321,6 +324,7 @@ end:	timeout ->
 
 init {
 	atomic {
+		mem[TAIL] = FIRST;
 		run producer(0);
 #if PRODUCERS == 2
 		run producer(1);

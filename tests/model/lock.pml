@@ -15,6 +15,7 @@
  *	PRODUCERS 2, 3		contenders
  *	MESSAGES		of each
  *	DEATHS			of any producer anywhere; NEXT: its slot has a next owner
+ *	EXCLUSIVE		one producer that never gives the lock back, as that of an exclusive queue
  *	JOINERS 0..2		read tail and its record meanwhile
  */
 #ifndef PRODUCERS
@@ -71,7 +72,7 @@ byte out;    /* published */
 #define LIVES(word) !(dead[SLOT(word)] && buf[SLOT(word)].pending == 0) && (word & ~WAITERS) == WORD(SLOT(word))
 
 #ifdef NO_EXACT
-#define FROM_DEAD(found) LOAD(LOCK) /* whatever it is by now */
+#define FROM_DEAD(found) mem[LOCK] /* whatever it is by now */
 #else
 #define FROM_DEAD(found) found
 #endif
@@ -107,30 +108,34 @@ inline take()
 				took = done
 			:: else ->
 				if
-				:: !(found & WAITERS) -> change(found, found | WAITERS)
+				:: !(found & WAITERS) ->
+#ifndef NO_WAITERS
+					change(found, found | WAITERS);
+					found = found | WAITERS
+#else
+					done = true
+#endif
 				:: else -> done = true
 				fi;
 				if
 				:: done ->
-#ifndef NO_WAITERS_KEPT
 					mine = mine | WAITERS; /* there may be more than us */
-#endif
 					d_step {
 						done = false;
 #ifndef NO_COMPARE
-						sleeps = (mem[LOCK] == (found | WAITERS) -> sleeps | 1 << me : sleeps)
+						sleeps = (mem[LOCK] == found -> sleeps | 1 << me : sleeps)
 #else
 						sleeps = sleeps | 1 << me
 #endif
 					};
-end_asleep:				!(sleeps & 1 << me) || deaths;
+					!(sleeps & 1 << me) || deaths;
 					sleeps = sleeps & ~(1 << me)
 				:: else
 				fi
 			fi
 		fi
 	od;
-	d_step {
+	atomic {
 		done = false; found = 0; mine = 0; lives = false
 	}
 }
@@ -165,7 +170,14 @@ again:	skip;
 			is = LOAD(TAIL); /* before the lock is ours */
 			take();
 #else
+#ifdef EXCLUSIVE
+			if
+			:: loaded
+			:: else -> take()
+			fi;
+#else
 			take();
+#endif
 			is = LOAD(TAIL);
 #endif
 			d_step {
@@ -205,8 +217,11 @@ again:	skip;
 				record = 1 - record; tail++; sequence++; is = 0;
 				left--;
 				inside = 0
-			};
+			}
+#ifndef EXCLUSIVE
+			;
 			release()
+#endif
 		od
 	} unless {
 		dead[me]
@@ -246,9 +261,10 @@ active [JOINERS] proctype joiner()
 
 	do
 	:: t = mem[TAIL]; /* MO-1 */
+		i = 0;
 		if
-		:: i = 0
-		:: i = 1
+		:: mem[END(0)] != t -> i = 1
+		:: true -> i = 0
 		fi;
 		if
 		:: end_of = mem[END(i)]; next = mem[SEQUENCE(i)]
@@ -270,7 +286,9 @@ active [JOINERS] proctype joiner()
 init {
 	atomic {
 		run producer(0);
+#ifndef EXCLUSIVE
 		run producer(1);
+#endif
 #if PRODUCERS == 3
 		run producer(2)
 #endif
