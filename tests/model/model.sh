@@ -16,13 +16,17 @@ memory=$([[ -n ${MQSHM_LONG:-} ]] && echo 12000 || echo 3000) # MB
 # 1: a counter-example; 2: it was not searched whole, or lines were not reached.
 search()
 {
-	local model=$1 dir
+	local model=$1 dir level=-O1
 	shift
+	[[ $* != *-DRED* ]] || level=-O0 # it ends soon: compiling takes longer than searching
 	dir=$(mktemp -d "$OUT/$model.XXXXXX")
 	(
 		cd "$dir" || exit 2
-		spin -a "$@" "$models/$model.pml" > spin.log 2>&1 && cc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM="$memory" \
-			-o pan pan.c || { cat spin.log; exit 2; }
+		if ! { spin -a "$@" "$models/$model.pml" &&
+			cc $level -w -DSAFETY -DCOLLAPSE -DMEMLIM="$memory" -o pan pan.c; } > spin.log 2>&1; then
+			cat spin.log
+			exit 2
+		fi
 		./pan -m100000 > pan.log 2>&1
 		grep -E 'errors: [0-9]|states, stored|elapsed|^pan:1:' pan.log | tr -s ' \n\t' ' '
 		echo
@@ -41,11 +45,11 @@ search()
 # holds NAME MODEL DEFINITIONS...: no error; the figures are shown.
 holds()
 {
-	local name=$1 said status
+	local name=$1 said status line
 	shift
 	said=$(search "$@" 2>&1)
 	status=$?
-	sed 's/^/# /' <<< "$said"
+	while read -r line; do echo "# $line"; done <<< "$said"
 	result "$name ($*)" "$status"
 }
 
@@ -56,7 +60,7 @@ breaks()
 	shift 2
 	for without; do
 		# shellcheck disable=SC2086 # words
-		goes_red "$model without ${without#NO_}" 'pan:1: (invalid end state|assertion violated)' \
+		goes_red "$model${definitions:+ $definitions} -D$without: a counter-example" 'pan:1: (invalid end state|assertion violated)' \
 			search "$model" $definitions -DRED "-D$without"
 	done
 }
