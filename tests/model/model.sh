@@ -105,12 +105,11 @@ breaks join "-DCONSUMERS=1" NO_MO3_RAISE NO_MO3_JOIN NO_MO3_LIVE NO_SECOND_LOOK 
 	TRUST_JOINING NO_MO4
 breaks join "-DCONSUMERS=1 -DBY_ONE" BELIEVE_HEAD
 breaks join "-DCONSUMERS=1 -DDEATHS=0 -DTRIES=4" NO_MO11
-breaks join "-DCONSUMERS=1 -DDEATHS=2 -DTRIES=3 -DBY_ONE" AS_IT_WAS NO_MO3_AGAIN
 
 holds "a slot's next owner: 2 producers" slots
 holds "adopting the hold: 2 producers" slots -DADOPT
 breaks slots "" NO_MO10 NO_MO10_READ NO_EPOCH
-breaks slots "-DADOPT" NO_MO9 NO_MO9_READ
+breaks slots "-DADOPT" NO_MO9
 
 holds "a lossy reader, 2 producers" lossy -DREADERS=1
 holds "a reader that is evicted, 2 producers" lossy -DREADERS=2
