@@ -147,11 +147,11 @@ inline release()
 	if
 	:: done
 	:: else ->
-		change(WORD(me) | WAITERS, 0);
-		if
-		:: done -> sleeps = 0
-		:: else -> assert(false) /* it was taken from us: we live */
-		fi
+		atomic {
+			assert(mem[LOCK] == (WORD(me) | WAITERS)); /* else it was taken from us, and we live */
+			mem[LOCK] = 0
+		};
+		sleeps = 0
 	fi;
 	done = false
 }

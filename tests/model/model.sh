@@ -34,7 +34,7 @@ search()
 		grep -q 'errors: 0' pan.log || exit 2
 		! grep -E 'too small|truncated|not completed|MEMLIM|reached -D' pan.log || exit 2
 		# What this search never reached: "process line statement".
-		awk '/^unreached in/ { p = $NF } /^\t.*state [0-9]+, / && !/"-end-"|"assert\(0\)"/ { sub(/.*\//, ""); sub(/, state [0-9]+,/, ""); print p, $0 }' \
+		awk '/^unreached in/ { p = $NF } /^\t.*state [0-9]+, / && !/"-end-"|"\(dead\[me\]\)"/ { sub(/.*\//, ""); sub(/, state [0-9]+,/, ""); print p, $0 }' \
 			pan.log | sort -u > "$OUT/unreached.$model.$(date +%s%N)"
 	)
 	local status=$?
