@@ -135,7 +135,7 @@ void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 
 	if (MQSHM_EPOCH_STATE(word) != MQSHM_EPOCH_ACTIVE)
 		return;
-	smp_mb(); /* our own slot was freed before we look at the others': the last of two sees both */
+	smp_mb(); /* MO-13: our own slot was freed before we look at the others': the last of two sees both */
 	for (uint32_t i = 0; i < ring->max_producers; i++)
 		if (MQSHM_SLOT_STATE(smp_load_acquire(&ring->participants[i].state)) == MQSHM_SLOT_LIVE)
 			return;

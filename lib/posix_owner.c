@@ -272,7 +272,7 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 			   mqshm_now_ns() + lease_ms(participant) * 1000000ull);
 	ended = set_state(participant, &was, state);
 	if (!consumer) {
-		mqshm_settle_producers(r, how);
+		mqshm_settle_producers(r, how); /* MO-13: after our state */
 	} else if (state != MQSHM_SLOT_LEASED) {
 		if (state != MQSHM_SLOT_FREE)
 			clear_reliable(r, slot);

@@ -195,7 +195,9 @@ static inline uint64_t writer_floor(struct mqshm_writer *w, uint64_t below)
 	}
 	for (uint32_t i = 0; i < words; i++)
 		bits[i] = smp_load_acquire(&r->info->reliable[i]);
-	epoch = READ_ONCE(r->info->epoch); /* MO-10: bumped before a slot's new owner sets its bit */
+	/* MO-10: bumped before a slot's new owner sets its bit. Acquire: a former owner's cursor, read before the new
+	 * epoch, would be kept as the new owner's. */
+	epoch = smp_load_acquire(&r->info->epoch);
 	if (epoch != w->epoch) {
 		memset(w->seen, 0, sizeof w->seen);
 		w->epoch = epoch;
@@ -755,7 +757,6 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 			return -EBADMSG;
 		if (start != 0 || adopt)
 			position = smp_load_acquire(&r->producer->head);
-		WRITE_ONCE(*state, joining);
 		WRITE_ONCE(rd->area->sequence, sequence);
 		smp_store_release(&rd->area->position, position);
 		if (!rd->lossy) {
@@ -770,8 +771,11 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 		WRITE_ONCE(rd->area->joined, sequence);
 		smp_store_release(state, rd->state);
 		smp_mb(); /* MO-3: LIVE is out before head is read again */
-		if (READ_ONCE(r->producer->head) > position)
+		if (READ_ONCE(r->producer->head) > position) {
+			WRITE_ONCE(*state, joining);
+			smp_mb(); /* MO-3: no take-over trusts the next cursor, chosen only now, for a LIVE one's */
 			continue;
+		}
 		if (rc)
 			return rc;
 		break;
