@@ -145,9 +145,9 @@ TEST(others_are_not_stalled_before_the_buffer_is_full)
 	EXPECT(push_number(l.p, 40 + NODES, 0), -EAGAIN);
 	SET(l.rig.hold, 0);
 	pop_numbers(l.c, 0, 40 + NODES);
-	push_numbers(l.p, 40 + NODES, 60 + NODES);
-	pop_numbers(beside, 40 + NODES, 60 + NODES);
-	pop_numbers(l.c, 40 + NODES, 60 + NODES);
+	push_numbers(l.p, 40 + NODES, 40 + 2 * NODES);
+	pop_numbers(beside, 40 + NODES, 40 + 2 * NODES);
+	pop_numbers(l.c, 40 + NODES, 40 + 2 * NODES);
 	EXPECT(mqshm_consumer_close(beside), 0);
 	line_close(&l);
 }
