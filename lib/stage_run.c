@@ -13,7 +13,7 @@
 #include "error.h"
 #include "stage_run.h"
 
-#define NAP_MS 50 /* as long as the naps of the library: how soon a new producer is seen */
+#define STAY_MS 50 /* as long as the naps of the library: how soon the next producer is seen */
 
 /* Add to a counter that only this thread writes. */
 #define COUNT(counter, n) WRITE_ONCE(counter, (counter) + (n))
@@ -21,6 +21,13 @@
 static uint32_t asked(const struct mqshm_stage *s)
 {
 	return smp_load_acquire(&s->asked);
+}
+
+/* After -ECANCELED: asked was raised before, under the mutex, but may not be visible yet. */
+static void look_why(struct mqshm_stage *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	pthread_mutex_unlock(&s->mutex);
 }
 
 /* Sleep until a time of stage_now_ns(), or until asked is at least level. */
@@ -55,7 +62,7 @@ static bool stay(struct mqshm_stage *s, int rc, bool again)
 	if (!(s->options.flags & MQSHM_STAGE_STAY) || asked(s))
 		return false;
 	s->broken |= rc == -EOWNERDEAD;
-	nap(s, stage_now_ns() + NAP_MS * 1000000u, STAGE_DRAIN);
+	nap(s, stage_now_ns() + STAY_MS * 1000000u, STAGE_DRAIN);
 	return true;
 }
 
@@ -79,21 +86,23 @@ static int read_input(struct mqshm_stage *s)
 		n = stage_buffer_reserve(&s->buffer, least, &place, &capacity);
 		if (n < 0)
 			return (int)n;
-		n = mqshm_consumer_pop(c, place, capacity, &m, left < 0 ? NAP_MS : 0);
+		n = mqshm_consumer_pop(c, place, capacity, &m, left < 0 && !ended ? -1 : 0);
 		least = n == -EMSGSIZE ? m.size : 0;
 		if (n >= 0) {
 			stage_buffer_commit(&s->buffer, &m);
 			WRITE_ONCE(s->missed, (uint64_t)mqshm_consumer_missed(c));
 			left -= left > 0;
 			ended = false;
-		} else if (n == -EAGAIN && left > 0) { /* lapped since it was counted */
-			return 0;
-		} else if (n == -ETIMEDOUT) {
+		} else if (n == -EAGAIN) {
+			if (left > 0) /* lapped since it was counted */
+				return 0;
 			ended = false;
 		} else if (n == -ESHUTDOWN || n == -EOWNERDEAD) {
 			if (!stay(s, (int)n, ended))
 				return n == -ESHUTDOWN ? 0 : (int)n;
 			ended = true;
+		} else if (n == -ECANCELED) {
+			look_why(s);
 		} else if (n != -EMSGSIZE && n != -EINTR) {
 			return (int)n;
 		}
@@ -287,17 +296,19 @@ static int put(struct mqshm_stage *s, const void *data, size_t size, void **to)
 	if (rc)
 		return keep_error(s, rc);
 	rc = to ? mqshm_producer_reserve(s->producer, size, to, 0) : mqshm_producer_push(s->producer, data, size, 0);
-	if (likely(rc != -EAGAIN))
+	if (likely(rc != -EAGAIN && rc != -ECANCELED))
 		return keep_error(s, rc);
 	start = stage_now_ns();
 	WRITE_ONCE(s->blocked, true);
-	do
-		rc = to ? mqshm_producer_reserve(s->producer, size, to, NAP_MS)
-			: mqshm_producer_push(s->producer, data, size, NAP_MS);
-	while ((rc == -ETIMEDOUT || rc == -EINTR) && asked(s) < STAGE_CANCEL);
+	do {
+		rc = to ? mqshm_producer_reserve(s->producer, size, to, -1)
+			: mqshm_producer_push(s->producer, data, size, -1);
+		if (rc == -ECANCELED)
+			look_why(s);
+	} while ((rc == -ECANCELED || rc == -EINTR) && asked(s) < STAGE_CANCEL);
 	WRITE_ONCE(s->blocked, false);
 	COUNT(s->blocked_ns, stage_now_ns() - start);
-	if (rc == -ETIMEDOUT || rc == -EINTR)
+	if (rc == -EINTR)
 		rc = check_call(s);
 	return keep_error(s, rc);
 }
@@ -355,5 +366,8 @@ int mqshm_stage_set_timestamp(struct mqshm_stage *s, uint64_t timestamp_ns)
 
 void stage_interrupt(struct mqshm_stage *s)
 {
-	(void)s; /* both threads look at asked after NAP_MS at most */
+	if (s->consumer)
+		mqshm_consumer_cancel(s->consumer);
+	if (s->producer && s->asked >= STAGE_CANCEL)
+		mqshm_producer_cancel(s->producer);
 }
