@@ -550,7 +550,8 @@ TEST(names_and_signals_of_threads)
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	s = start_stage(&o);
 	pthread_sigmask(SIG_SETMASK, NULL, &after);
-	CHECK_EQ(memcmp(&before, &after, sizeof before), 0);
+	for (int i = 1; i <= SIGRTMAX; i++)
+		CHECK_EQ(sigismember(&after, i), sigismember(&before, i)); /* -1 for those that are libc's */
 	CHECK_EQ(threads_named("resampler-nu-in\n"), 1);
 	CHECK_EQ(threads_named("resampler-nu-cb\n"), 1);
 	for (int i = 0; i < 100; i++) {

@@ -312,20 +312,22 @@ static int entries(const char *path)
 	return n;
 }
 
-static unsigned long mapped_pages(void)
+static int mapped_queues(void)
 {
-	unsigned long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[300];
+	int n = 0;
 
-	REQUIRE(f != NULL && fscanf(f, "%lu", &pages) == 1);
+	REQUIRE(f != NULL);
+	while (fgets(line, sizeof line, f))
+		n += strstr(line, "/dev/shm/mqshm.") != NULL;
 	fclose(f);
-	return pages;
+	return n;
 }
 
-/* Descriptors, threads, mappings: after the first cycles nothing becomes more. Heap: see sanitizers.sh. */
+/* Descriptors and threads do not become more after the first cycles, and no queue stays mapped. Heap: see sanitizers.sh. */
 TEST(a_hundred_cycles)
 {
-	unsigned long pages = 0;
 	int files = 0, threads = 0;
 
 	for (uint64_t i = 0; i < 100; i++) {
@@ -343,12 +345,11 @@ TEST(a_hundred_cycles)
 		if (i == 10) {
 			files = entries("/proc/self/fd");
 			threads = entries("/proc/self/task");
-			pages = mapped_pages();
 		}
 	}
 	CHECK_EQ(entries("/proc/self/fd"), files);
 	UNTIL(entries("/proc/self/task") == threads);
-	CHECK(mapped_pages() <= pages + 64); /* a heap may be cut up otherwise: not by 90 stages' 25 KiB each */
+	CHECK_EQ(mapped_queues(), 0);
 }
 
 static void use_in_child(void *arg)
@@ -400,11 +401,12 @@ static int fork_inside(struct mqshm_stage *stage, const struct mqshm_message *me
 
 TEST(a_child_of_the_callback)
 {
+	static struct line l; /* what the child has is not lost, for a leak checker that looks at it */
 	unsigned char data[BLOCK];
-	struct line l;
 
 	line_open(&l, 0, fork_inside);
 	MUST(mqshm_producer_push(l.p, "x", 1, 0), 0);
+	UNTIL(STAGE(l.s, processed) == 1);
 	EXPECT(mqshm_producer_close(l.p), 0);
 	l.p = NULL;
 	EXPECT(mqshm_stage_wait(l.s, 20000), 0);
