@@ -48,11 +48,11 @@ struct mqshm_stage;
 /*
  * The callback. messages are count (1..batch_max) messages in order, valid until it returns, aligned as in the input
  * queue; of a source, NULL and 0. Returns 0; MQSHM_STAGE_DONE: the stage ends well, what is left in the buffer is dropped;
- * or a negative errno value: the batch failed. It may call mqshm_stage_stop() for its own stage. It must not throw, jump
+ * or a negative errno value: the batch failed. It may call mqshm_stage_stop() for its own stage. It must not throw, jump out
  * or be cancelled.
  */
-typedef int mqshm_stage_callback(struct mqshm_stage *stage, const struct mqshm_message *messages, size_t count,
-				 void *arg);
+typedef int (*mqshm_stage_callback)(struct mqshm_stage *stage, const struct mqshm_message *messages, size_t count,
+				    void *arg);
 #define MQSHM_STAGE_DONE 1
 
 /* Zero means the default. */
@@ -65,7 +65,7 @@ struct mqshm_stage_options {
 	const char *output;				 /* another queue to write, or NULL. Not both NULL */
 	const struct mqshm_queue_options *output_queue;	 /* as for mqshm_producer_open() */
 	const struct mqshm_producer_options *producer;	 /* the same */
-	mqshm_stage_callback *callback;
+	mqshm_stage_callback callback;
 	void *arg;					 /* for the callback */
 	uint32_t flags;					 /* MQSHM_STAGE_... */
 	uint32_t buffer_messages;			 /* most messages in the buffer, those in the callback's hands included:

@@ -21,7 +21,7 @@ struct line {
 };
 
 /* A held stage with so many messages in its buffer of 8, and behind it so many in the queue. */
-static void line_open(struct line *l, uint64_t messages, mqshm_stage_callback *callback)
+static void line_open(struct line *l, uint64_t messages, mqshm_stage_callback callback)
 {
 	struct mqshm_stage_options o;
 
