@@ -82,9 +82,10 @@ static int open_output(struct mqshm_stage *s, const struct mqshm_stage_options *
 
 	if (!rc)
 		rc = mqshm_producer_info(s->producer, &info);
-	if (!rc)
-		s->keep_timestamps = info.flags & MQSHM_TIMESTAMP_OWN;
-	return rc;
+	if (rc)
+		return rc;
+	s->keep_timestamps = info.flags & MQSHM_TIMESTAMP_OWN;
+	return 0;
 }
 
 /* Of a stage without threads. */
