@@ -296,7 +296,7 @@ TEST(default_sizes)
 			MUST(mqshm_producer_reserve(p, cases[i].block, &data, 10000), 0);
 			MUST(mqshm_producer_commit(p, cases[i].block), 0);
 		}
-		EXPECT(mqshm_producer_push(p, "", 1, 0), -EAGAIN);
+		EXPECT(mqshm_producer_push(p, "", 1, 60), -ETIMEDOUT);
 		UNTIL(STAGE(s, depth) == cases[i].fit);
 		CHECK_EQ(STAGE(s, depth_bytes), (uint64_t)cases[i].fit * cases[i].block);
 		SET(rig.hold, 0);
