@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mqshm.h"
+#include "mqshm/stage.h"
 
 static int failures;
 
@@ -130,6 +131,53 @@ static void stream(const char *name, uint32_t flags)
 	WANT(strlen(mqshm_last_error()) > 0, 1);
 }
 
+static int stage_callback(struct mqshm_stage *stage, const struct mqshm_message *messages, size_t count, void *arg)
+{
+	void *place;
+
+	(void)messages;
+	WANT(count, 1);
+	WANT(mqshm_stage_emit(stage, "one", 3), 0);
+	WANT(mqshm_stage_reserve(stage, 8, &place), 0);
+	WANT(mqshm_stage_abort(stage), 0);
+	WANT(mqshm_stage_reserve(stage, 8, &place), 0);
+	memset(place, 'x', 8);
+	WANT(mqshm_stage_commit(stage, 4), 0);
+	WANT(mqshm_stage_set_timestamp(stage, 1), -EINVAL);
+	return ++*(int *)arg == 5 ? MQSHM_STAGE_DONE : 0;
+}
+
+static void stage(const char *name)
+{
+	struct mqshm_queue_options queue = { .size = sizeof queue, .node_count = 16, .block_size = 100 };
+	struct mqshm_stage_options options = { .size = sizeof options, .input = name, .input_queue = &queue,
+					       .output_queue = &queue, .callback = stage_callback, .batch_max = 1 };
+	struct mqshm_stage_stat stat;
+	struct mqshm_producer *p;
+	struct mqshm_stage *s;
+	char output[80];
+	int calls = 0;
+
+	snprintf(output, sizeof output, "%s-out", name);
+	options.output = output;
+	options.arg = &calls;
+	WANT(mqshm_stage_open(&s, &options), 0);
+	WANT(mqshm_stage_close(s), 0);
+	WANT(mqshm_stage_open(&s, &options), 0);
+	WANT(mqshm_producer_open(&p, name, NULL, NULL), 0);
+	for (int i = 0; i < 9; i++)
+		WANT(mqshm_producer_push(p, "hello", 5, 0), 0);
+	WANT(mqshm_stage_start(s), 0);
+	WANT(mqshm_stage_emit(s, "no", 2), -EINVAL);
+	WANT(mqshm_stage_wait(s, 60000), 0);
+	WANT(mqshm_stage_stop(s, 0, 0), 0);
+	WANT(mqshm_stage_stat(s, &stat), 0);
+	WANT(stat.processed, 5);
+	WANT(stat.out, 10);
+	WANT(mqshm_stage_close(s), 0);
+	WANT(mqshm_producer_close(p), 0);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2)
@@ -139,6 +187,7 @@ int main(int argc, char **argv)
 	stream(argv[1], MQSHM_SHARED | MQSHM_TIMESTAMP_OWN);
 	stream(argv[1], MQSHM_OVERWRITE | MQSHM_TIMESTAMP_OFF);
 	stream(argv[1], MQSHM_HOLD | MQSHM_PERSISTENT);
+	stage(argv[1]);
 	WANT(errno, 4711);
 	WANT(strcmp(mqshm_version(), MQSHM_VERSION), 0);
 	return failures != 0;
