@@ -447,6 +447,23 @@ static int open_one(struct mqshm_manager *m, struct mqshm_shared **out, const st
 	return 0;
 }
 
+/* Until another thread has opened or closed it. 0: look again. An open that is closed ends for all who wait for it. */
+static int wait_for_another(struct mqshm_manager *m, struct mqshm_shared *s)
+{
+	bool opening = s->state == OPENING;
+	int rc = 0;
+
+	if (!opening && is_ours(s))
+		return mqshm_error(-EDEADLK, "queue '%s' is being closed, and this thread has its lock", s->name);
+	mqshm_shared_get(s);
+	while (is_there(m, s) && s->state != OPEN)
+		pthread_cond_wait(&m->changed, &m->mutex);
+	if (opening && is_closed(s))
+		rc = closed(s);
+	mqshm_shared_put(s);
+	return rc;
+}
+
 static int get(struct mqshm_manager *m, struct mqshm_shared **out, const struct request *r)
 {
 	struct mqshm_shared *s;
@@ -461,15 +478,13 @@ static int get(struct mqshm_manager *m, struct mqshm_shared **out, const struct 
 	rc = enter(m);
 	if (rc)
 		return rc;
-	while (r->kind != MQSHM_MANAGED_MERGE && (s = find(m, r->kind, r->names[0])) && s->state != OPEN) {
-		if (s->state == CLOSING && is_ours(s))
-			return leave(m, mqshm_error(-EDEADLK, "queue '%s' is being closed, and this thread has its lock",
-						    s->name));
-		pthread_cond_wait(&m->changed, &m->mutex);
+	while ((s = r->kind == MQSHM_MANAGED_MERGE ? NULL : find(m, r->kind, r->names[0])) && s->state != OPEN) {
+		rc = wait_for_another(m, s);
+		if (rc)
+			return leave(m, rc);
 	}
 	if (m->closing)
 		return leave(m, mqshm_error(-EBADF, "the manager is being closed"));
-	s = r->kind == MQSHM_MANAGED_MERGE ? NULL : find(m, r->kind, r->names[0]);
 	if (!s)
 		return leave(m, open_one(m, out, r));
 	rc = match(s, r->queue);
