@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See manager.h. Two kinds of locks, and the order is: a shared handle's mutex before the manager's.
+ * See manager.h. A shared handle is busy from lock to unlock; who opens or closes it has it for itself too. Two kinds of
+ * mutexes, held for a few instructions only, never while a queue is opened, waited for or closed:
  *
- *	mqshm_manager.mutex   the table, and each entry's state in it. Never held while a queue is opened or closed, or a
- *			      handle's mutex waited for
- *	mqshm_shared.mutex    the handle: held from lock to unlock, and by who opens or closes it
+ *	mqshm_manager.mutex   the table, and each entry's state in it
+ *	mqshm_shared.mutex    busy, owner, closed; may be taken while the manager's is held, not the other way round
  *
- * Who closes says so first (closed), then cancels the wait that goes on, then takes the mutex: so each thread that has
- * it leaves, and each that gets it after that sees closed. Only then is the handle closed, and nobody is in it.
+ * Who closes says so first (closed), then cancels the wait that goes on, then waits until it is not busy: each thread that
+ * has it leaves, and nobody gets it any more. Only then is the handle closed, and nobody is in it.
  *
  * Handles are opened and used by the functions of mqshm.h and merge.h alone, so on every backend.
  */
@@ -26,9 +26,13 @@
 enum state { OPENING, OPEN, CLOSING };
 
 struct mqshm_shared {
-	pthread_mutex_t mutex; /* of the type that knows its owner */
-	uint32_t references;   /* the manager's while it is in the table, and the users' */
-	uint32_t closed;       /* set before the mutex is taken to close it */
+	pthread_mutex_t mutex;
+	pthread_cond_t changed; /* not busy any more, or closed */
+	pthread_t owner;	/* while busy */
+	bool busy;
+	bool closed;	     /* nobody gets it any more */
+	uint32_t waiting;    /* threads, for changed */
+	uint32_t references; /* the manager's while it is in the table, and the users' */
 	uint32_t kind;	       /* MQSHM_MANAGED_... */
 	unsigned forks;
 	char name[MQSHM_NAME_MAX + 1];
@@ -39,7 +43,7 @@ struct mqshm_shared {
 	size_t count;
 	struct mqshm_merge *merge;
 
-	uint64_t uses, contended; /* written with the mutex held, read without */
+	uint64_t uses, contended;
 
 	enum state state; /* with the manager's mutex */
 	struct mqshm_shared *next;
@@ -89,59 +93,83 @@ static int closed(const struct mqshm_shared *s)
 			   : s->kind == MQSHM_MANAGED_CONSUMER ? "the consumer" : "the merge", s->name);
 }
 
-static bool is_closed(const struct mqshm_shared *s)
+static bool is_closed(struct mqshm_shared *s)
 {
-	return __atomic_load_n(&s->closed, __ATOMIC_ACQUIRE);
+	bool is;
+
+	pthread_mutex_lock(&s->mutex);
+	is = s->closed;
+	pthread_mutex_unlock(&s->mutex);
+	return is;
 }
 
 /* ---- a shared handle: lock, use, unlock ---- */
 
-/* The mutex, until a CLOCK_MONOTONIC time in ns. 0 -ETIMEDOUT -EDEADLK */
-static int take(struct mqshm_shared *s, uint64_t deadline)
+/* With the mutex: wait until it is not busy, or (not for who closes it) closed, or a CLOCK_MONOTONIC time. */
+static int wait_for_turn(struct mqshm_shared *s, uint64_t deadline, bool to_close)
 {
 	struct timespec until = { (time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u) };
-	int error = deadline == MQSHM_FOREVER ? pthread_mutex_lock(&s->mutex)
-					      : pthread_mutex_clocklock(&s->mutex, CLOCK_MONOTONIC, &until);
+	int error = 0;
 
-	if (error == EDEADLK)
-		return mqshm_error(-EDEADLK, "this thread has the lock of queue '%s' already", s->name);
-	return -error;
+	s->waiting++;
+	while (s->busy && (to_close || !s->closed) && !error)
+		error = deadline == MQSHM_FOREVER ? pthread_cond_wait(&s->changed, &s->mutex)
+						  : pthread_cond_timedwait(&s->changed, &s->mutex, &until);
+	s->waiting--;
+	return s->busy && (to_close || !s->closed) ? -ETIMEDOUT : 0;
 }
 
-/* *left is what remains of timeout_ms then. */
-static int lock(struct mqshm_shared *s, int timeout_ms, int *left)
+/* *left is what remains of timeout_ms then. With the mutex. */
+static int wait_to_lock(struct mqshm_shared *s, int timeout_ms, int *left)
 {
 	uint64_t deadline, now;
-	bool contended;
-	int rc;
+
+	if (pthread_equal(s->owner, pthread_self()))
+		return mqshm_error(-EDEADLK, "this thread has the lock of queue '%s' already", s->name);
+	if (timeout_ms == 0)
+		return -EAGAIN;
+	deadline = mqshm_deadline(timeout_ms);
+	if (wait_for_turn(s, deadline, false))
+		return mqshm_error(-ETIMEDOUT, "timed out after %d ms: another thread is using queue '%s'", timeout_ms,
+				   s->name);
+	s->contended++;
+	if (timeout_ms > 0) {
+		now = mqshm_now_ns();
+		*left = now < deadline ? (int)((deadline - now) / 1000000u) : 0;
+	}
+	return 0;
+}
+
+static int lock(struct mqshm_shared *s, int timeout_ms, int *left)
+{
+	int rc = 0;
 
 	*left = timeout_ms;
 	if (s->forks != forks)
 		return child();
-	contended = pthread_mutex_trylock(&s->mutex);
-	if (contended) {
-		if (is_closed(s))
-			return closed(s);
-		deadline = timeout_ms == 0 ? 0 : mqshm_deadline(timeout_ms);
-		rc = take(s, deadline);
-		if (rc == -ETIMEDOUT)
-			return timeout_ms == 0 ? -EAGAIN
-					       : mqshm_error(-ETIMEDOUT, "timed out after %d ms: another thread is using queue '%s'",
-							     timeout_ms, s->name);
-		if (rc)
-			return rc;
-		if (timeout_ms > 0) {
-			now = mqshm_now_ns();
-			*left = now < deadline ? (int)((deadline - now) / 1000000u) : 0;
-		}
+	pthread_mutex_lock(&s->mutex);
+	if (s->busy && !s->closed)
+		rc = wait_to_lock(s, timeout_ms, left);
+	if (!rc && s->closed)
+		rc = closed(s);
+	if (!rc) {
+		s->busy = true;
+		s->owner = pthread_self();
+		s->uses++;
 	}
-	if (is_closed(s)) {
-		pthread_mutex_unlock(&s->mutex);
-		return closed(s);
-	}
-	__atomic_store_n(&s->uses, s->uses + 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&s->contended, s->contended + contended, __ATOMIC_RELAXED);
-	return 0;
+	pthread_mutex_unlock(&s->mutex);
+	return rc;
+}
+
+static void unlock(struct mqshm_shared *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->busy = false;
+	if (s->waiting && s->closed)
+		pthread_cond_broadcast(&s->changed); /* who closes it is among them */
+	else if (s->waiting)
+		pthread_cond_signal(&s->changed);
+	pthread_mutex_unlock(&s->mutex);
 }
 
 int mqshm_shared_lock(struct mqshm_shared *s, int timeout_ms)
@@ -155,7 +183,7 @@ int mqshm_shared_lock(struct mqshm_shared *s, int timeout_ms)
 void mqshm_shared_unlock(struct mqshm_shared *s)
 {
 	if (s->forks == forks)
-		pthread_mutex_unlock(&s->mutex);
+		unlock(s);
 }
 
 struct mqshm_producer *mqshm_shared_producer(const struct mqshm_shared *s)
@@ -189,7 +217,7 @@ int mqshm_shared_push(struct mqshm_shared *s, const void *data, size_t size, int
 	if (rc)
 		return rc;
 	rc = mqshm_producer_push(s->producer, data, size, left);
-	mqshm_shared_unlock(s);
+	unlock(s);
 	return rc == -ECANCELED && is_closed(s) ? closed(s) : rc;
 }
 
@@ -209,7 +237,7 @@ ssize_t mqshm_shared_pop(struct mqshm_shared *s, void *buffer, size_t capacity, 
 		rc = mqshm_merge_next(s->merge, buffer, capacity, message, NULL, left);
 	else
 		rc = mqshm_consumer_pop(s->consumers[0], buffer, capacity, message, left);
-	mqshm_shared_unlock(s);
+	unlock(s);
 	return rc == -ECANCELED && is_closed(s) ? closed(s) : rc;
 }
 
@@ -222,11 +250,12 @@ void mqshm_shared_put(struct mqshm_shared *s)
 {
 	if (!s || s->forks != forks || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL))
 		return;
+	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
 	free(s);
 }
 
-/* ---- opening and closing one; with its mutex ---- */
+/* ---- opening and closing one, while nobody else can have it ---- */
 
 static void close_handles(struct mqshm_shared *s)
 {
@@ -297,14 +326,15 @@ static void cancel(struct mqshm_shared *s)
 static struct mqshm_shared *new_shared(const struct request *r)
 {
 	struct mqshm_shared *s = calloc(1, sizeof *s);
-	pthread_mutexattr_t attributes;
+	pthread_condattr_t attributes;
 
 	if (!s)
 		return NULL;
-	pthread_mutexattr_init(&attributes);
-	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
-	pthread_mutex_init(&s->mutex, &attributes);
-	pthread_mutexattr_destroy(&attributes);
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
 	s->references = 1;
 	s->kind = r->kind;
 	s->forks = forks;
@@ -364,27 +394,46 @@ static void remove_from_table(struct mqshm_manager *m, struct mqshm_shared *s)
 /* Does this thread have its lock? Then it must not wait for who closes it. */
 static bool is_ours(struct mqshm_shared *s)
 {
-	int rc = take(s, 0);
+	bool is;
 
-	if (rc == 0)
+	pthread_mutex_lock(&s->mutex);
+	is = s->busy && pthread_equal(s->owner, pthread_self());
+	pthread_mutex_unlock(&s->mutex);
+	return is;
+}
+
+/* Nobody gets it any more; when this returns nobody has it. */
+static void drive_out(struct mqshm_shared *s)
+{
+	int rc;
+
+	do {
+		cancel(s);
+		pthread_mutex_lock(&s->mutex);
+		rc = wait_for_turn(s, mqshm_now_ns() + CANCEL_AGAIN_NS, true);
 		pthread_mutex_unlock(&s->mutex);
-	return rc == -EDEADLK;
+	} while (rc);
+}
+
+static void set_closed(struct mqshm_shared *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->closed = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->mutex);
 }
 
 /* Close one that is in the table, or wait until who closes it has. */
 static int close_one(struct mqshm_manager *m, struct mqshm_shared *s)
 {
-	if (s->state != OPENING && is_ours(s))
+	if (is_ours(s))
 		return mqshm_error(-EDEADLK, "this thread has the lock of queue '%s'", s->name);
-	__atomic_store_n(&s->closed, 1, __ATOMIC_RELEASE);
+	set_closed(s);
 	if (s->state == OPEN) {
 		s->state = CLOSING;
 		pthread_mutex_unlock(&m->mutex);
-		do
-			cancel(s);
-		while (take(s, mqshm_now_ns() + CANCEL_AGAIN_NS));
+		drive_out(s);
 		close_handles(s);
-		pthread_mutex_unlock(&s->mutex);
 		pthread_mutex_lock(&m->mutex);
 		remove_from_table(m, s);
 		return 0;
@@ -562,7 +611,7 @@ static struct mqshm_shared *first_to_close(const struct mqshm_manager *m, bool *
 	struct mqshm_shared *s;
 
 	for (s = m->table; s; s = s->next) {
-		if (s->state == OPENING || !is_ours(s))
+		if (!is_ours(s))
 			return s;
 		*own = true;
 	}
@@ -656,9 +705,11 @@ static int copy_table(struct mqshm_manager *m, struct mqshm_managed **out)
 			.kind = s->kind,
 			.queues = s->kind == MQSHM_MANAGED_MERGE ? (uint32_t)s->count : 1,
 			.users = __atomic_load_n(&s->references, __ATOMIC_RELAXED) - 1,
-			.uses = __atomic_load_n(&s->uses, __ATOMIC_RELAXED),
-			.contended = __atomic_load_n(&s->contended, __ATOMIC_RELAXED),
 		};
+		pthread_mutex_lock(&s->mutex);
+		(*out)[n].uses = s->uses;
+		(*out)[n].contended = s->contended;
+		pthread_mutex_unlock(&s->mutex);
 		strcpy((*out)[n++].name, s->name);
 	}
 	return (int)n;

@@ -48,6 +48,8 @@ static void begin(void)
 	MUST(mqshm_manager_open(&manager), 0);
 	name = test_queue("threads");
 	other = test_queue("other");
+	printf("# queues %s, %s\n", name, other);
+	(void)fflush(stdout);
 	messages = scaled(20000);
 }
 
