@@ -537,10 +537,8 @@ void mqshm_merge_close(struct mqshm_merge *m)
 	if (!m)
 		return;
 	for (size_t i = 0; i < LISTS; i++)
-		while (m->lists[i].first) {
-			struct source *s = m->lists[i].first;
-
-			leave(m, s);
+		for (struct source *s = m->lists[i].first, *next; s; s = next) {
+			next = s->next;
 			free(s);
 		}
 	for (size_t i = 0; i < m->heap.count; i++)

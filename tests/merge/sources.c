@@ -408,6 +408,80 @@ TEST(a_source_that_is_lost)
 	feed_close(&a);
 }
 
+TEST(a_source_that_is_evicted)
+{
+	struct mqshm_consumer *source = NULL;
+	struct mqshm_message message;
+	struct mqshm_merge *m;
+
+	feed_open(&a, "a");
+	feed_open(&b, "b");
+	m = open_merge(-1, (struct feed[]){ a, b }, 2);
+	feed_push(&a, 1);
+	feed_push(&b, 2);
+	feed_push(&b, 3);
+	MUST(mqshm_merge_peek(m, &message, &source, 0), 0); /* both are looked at */
+	MUST(mqshm_queue_evict(a.name, (uint32_t)mqshm_consumer_id(a.consumer)), 0);
+	EXPECT(mqshm_merge_release(m), -ECONNABORTED);
+	EXPECT(mqshm_merge_peek(m, &message, &source, -1), -ECONNABORTED);
+	CHECK(source == a.consumer);
+	EXPECT(mqshm_merge_remove(m, a.consumer), 0);
+	GIVES(m, &b, 2, 0);
+	GIVES(m, &b, 3, 0);
+	CHECK_EQ(STATS(m, merged), 2);
+	mqshm_merge_close(m);
+	feed_close(&a);
+	feed_close(&b);
+}
+
+/* Reliable when it was added, lossy since the producer has waited too long: as any lossy one. */
+TEST(a_source_that_is_demoted)
+{
+	struct mqshm_queue_options q = geometry(8, 64, MQSHM_TIMESTAMP_OWN);
+	struct mqshm_merge *m;
+	uint64_t value, last = 0, count = 0;
+
+	q.slow_policy = MQSHM_SLOW_DEMOTE;
+	q.slow_ms = 1;
+	snprintf(a.name, sizeof a.name, "%s", test_queue("a"));
+	a.consumer = open_consumer(a.name, &q, MQSHM_FROM_OLDEST, 0);
+	a.producer = open_producer(a.name, &q);
+	m = open_merge(-1, &a, 1);
+	feed_push(&a, 1);
+	MUST(mqshm_merge_peek(m, &(struct mqshm_message){ 0 }, NULL, 0), 0);
+	for (uint64_t t = 2; t <= 50; t++)
+		feed_push(&a, t); /* the producer waits, and then not any more */
+	feed_end(&a);
+	while (mqshm_merge_next(m, &value, sizeof value, NULL, NULL, 0) == 8) {
+		REQUIRE(value > last);
+		last = value;
+		count++;
+	}
+	CHECK_EQ(last, 50);
+	CHECK(mqshm_consumer_missed(a.consumer) > 0);
+	CHECK_EQ(count + (uint64_t)mqshm_consumer_missed(a.consumer), 50);
+	CHECK_EQ(STATS(m, merged), count);
+	mqshm_merge_close(m);
+	feed_close(&a);
+}
+
+TEST(cancelled)
+{
+	struct mqshm_merge *m;
+
+	feed_open(&a, "a");
+	feed_open(&b, "b");
+	m = open_merge(-1, (struct feed[]){ a, b }, 2);
+	mqshm_consumer_cancel(b.consumer);
+	GIVES_NONE(m, -ECANCELED, -1);
+	feed_push(&a, 1);
+	feed_push(&b, 2);
+	GIVES(m, &a, 1, -1);
+	mqshm_merge_close(m);
+	feed_close(&a);
+	feed_close(&b);
+}
+
 static void child(void *arg)
 {
 	struct mqshm_merge *m = arg;
