@@ -27,7 +27,7 @@ enum state { OPENING, OPEN, CLOSING };
 
 struct mqshm_shared {
 	pthread_mutex_t mutex;
-	pthread_cond_t changed; /* not busy any more, or closed */
+	pthread_cond_t changed; /* not busy any more */
 	pthread_t owner;	/* while busy */
 	bool busy;
 	bool closed;	     /* nobody gets it any more */
@@ -166,7 +166,7 @@ static void unlock(struct mqshm_shared *s)
 	pthread_mutex_lock(&s->mutex);
 	s->busy = false;
 	if (s->waiting && s->closed)
-		pthread_cond_broadcast(&s->changed); /* who closes it is among them */
+		pthread_cond_broadcast(&s->changed); /* none of them takes it, and who closes it is among them */
 	else if (s->waiting)
 		pthread_cond_signal(&s->changed);
 	pthread_mutex_unlock(&s->mutex);
@@ -419,7 +419,6 @@ static void set_closed(struct mqshm_shared *s)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->closed = true;
-	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->mutex);
 }
 

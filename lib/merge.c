@@ -100,7 +100,7 @@ static void change(struct mqshm_merge *m, struct source *s, enum state state)
 /* Too long without a message, at the time of a look that found none? */
 static bool overdue(const struct mqshm_merge *m, const struct source *s, uint64_t now)
 {
-	return m->sync_ns != MQSHM_FOREVER && now - s->since_ns >= m->sync_ns;
+	return now - s->since_ns >= m->sync_ns;
 }
 
 static void give_up(struct mqshm_merge *m, struct source *s)

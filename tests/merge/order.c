@@ -65,7 +65,7 @@ static void sorted_feeds(int count, uint64_t range)
 	for (int i = 0; i < count; i++) {
 		int pushes = (int)some(PUSHES);
 		uint64_t timestamps[PUSHES];
-		char suffix[16];
+		char suffix[32];
 
 		snprintf(suffix, sizeof suffix, "sort%d", i);
 		feed_open(&feeds[i], suffix);
@@ -214,7 +214,7 @@ static void as_a_model(int count, uint64_t range)
 	memset(models, 0, sizeof models);
 	looked_at = -1;
 	for (int i = 0; i < count; i++) {
-		char suffix[16];
+		char suffix[32];
 
 		snprintf(suffix, sizeof suffix, "model%d", i);
 		feed_open(&models[i].feed, suffix);

@@ -36,6 +36,10 @@ TEST(a_silent_source_is_waited_for_that_long)
 	CHECK(test_now_ns() - start >= 50000000);
 	CHECK_EQ(STATS(m, timeouts), 3);
 	CHECK_EQ(STATS(m, merged), 4);
+	feed_push(&a, 40);
+	start = test_now_ns();
+	UNTIL(mqshm_merge_next(m, &(uint64_t){ 0 }, 8, NULL, NULL, 0) == 8); /* the same for one who never waits */
+	CHECK(test_now_ns() - start >= 50000000);
 	mqshm_merge_close(m);
 	feed_close(&a);
 	feed_close(&b);
@@ -77,7 +81,7 @@ TEST(at_once)
 	struct mqshm_merge *m;
 
 	for (int i = 0; i < 20; i++) {
-		char suffix[8];
+		char suffix[32];
 
 		snprintf(suffix, sizeof suffix, "f%d", i);
 		feed_open(&feeds[i], suffix);
@@ -173,6 +177,14 @@ TEST(a_return_is_noticed_while_waiting)
 	feed_open_producer(&b, 64, 0);
 	feed_push(&b, 3);
 	GIVES(m, &b, 3, 5000);
+	/* Also when it says nothing yet: then its first message will wake the merge. */
+	feed_end(&b);
+	GIVES_NONE(m, -EAGAIN, 0);
+	CHECK_EQ(STATS(m, ended), 1);
+	feed_open_producer(&b, 64, 0);
+	GIVES_NONE(m, -ETIMEDOUT, 500);
+	CHECK_EQ(STATS(m, ended), 0);
+	CHECK_EQ(STATS(m, silent), 2);
 	mqshm_merge_close(m);
 	feed_close(&a);
 	feed_close(&b);
