@@ -23,6 +23,7 @@ static struct thread {
 	uint64_t count;
 	uint8_t *got;
 	struct mqshm_shared *shared;
+	struct mqshm_manager *manager;
 } threads[THREADS];
 
 static uint64_t scaled(uint64_t count)
@@ -187,7 +188,7 @@ static void *wait_in_it(void *arg)
 		t->result = mqshm_shared_push(t->shared, "x", 1, -1);
 		break;
 	case OPEN_CONSUMER:
-		t->result = mqshm_manager_consumer(manager, &t->shared, other, NULL, &patient);
+		t->result = mqshm_manager_consumer(t->manager, &t->shared, other, NULL, &patient);
 		CHECK(t->shared == NULL);
 		break;
 	case LOCKED:
@@ -244,7 +245,7 @@ static void close_under(int (*close)(struct mqshm_shared *s))
 		begin();
 		s = shared_to_wait_in(&q);
 		for (int i = 0; i < 3; i++) {
-			threads[i] = (struct thread){ .shared = s };
+			threads[i] = (struct thread){ .shared = s, .manager = manager };
 			if (s)
 				mqshm_shared_get(s);
 			start(&threads[i], wait_in_it);
@@ -293,14 +294,9 @@ TEST(all_closed_under_those_who_wait)
 	close_under(with_all);
 }
 
-static int with_manager_kept(struct mqshm_shared *s)
-{
-	return what == OPEN_CONSUMER ? with_all(s) : with_the_manager(s);
-}
-
 TEST(manager_closed_under_those_who_wait)
 {
-	close_under(with_manager_kept);
+	close_under(with_the_manager);
 }
 
 static void *close_it(void *arg)

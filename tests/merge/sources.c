@@ -36,7 +36,9 @@ TEST(a_silent_source_is_waited_for_that_long)
 	CHECK(test_now_ns() - start >= 50000000);
 	CHECK_EQ(STATS(m, timeouts), 3);
 	CHECK_EQ(STATS(m, merged), 4);
+	feed_push(&b, 35);
 	feed_push(&a, 40);
+	GIVES(m, &b, 35, 0);
 	start = test_now_ns();
 	UNTIL(mqshm_merge_next(m, &(uint64_t){ 0 }, 8, NULL, NULL, 0) == 8); /* the same for one who never waits */
 	CHECK(test_now_ns() - start >= 50000000);
