@@ -9,8 +9,6 @@
 
 #include "pop.h"
 
-#define COPY_BYTES 262144 /* of messages copied at once, or one block if that is larger */
-
 static const char help[] =
 	"usage: mqshm pop NAME [--from WHERE] [--count N] [--timeout MS] [--lines|--raw|--json] [--lossy]\n"
 	"Read the messages of the queue NAME to stdout, until its producer has closed and all is read.\n"
@@ -30,241 +28,96 @@ static const char help[] =
 	"crashed, after all it had sent was read); 2 wrong usage; a signal ends it as that signal does\n\n"
 	"example: mqshm pop q --from latest --lines --count 10\n";
 
-static const struct option long_options[] = {
-	{ "from", required_argument, NULL, 'f' },
-	{ "count", required_argument, NULL, 'c' },
-	{ "timeout", required_argument, NULL, 't' },
-	{ "lines", no_argument, NULL, 'l' },
-	{ "raw", no_argument, NULL, 'r' },
-	{ "json", no_argument, NULL, 'j' },
-	{ "lossy", no_argument, NULL, 'L' },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
-};
+static const struct option long_options[] = { POP_OPTIONS, { 0 } };
 
-struct pop {
-	struct mqshm_consumer *consumer;
-	struct mqshm_consumer_options options;
+struct stream {
+	struct pop pop;
 	const char *name;
-	uint64_t left;	    /* messages until --count is reached */
-	int64_t timeout_ms; /* -1: for ever */
-	struct pop_writer writer;
+	struct mqshm_consumer *consumer;
 	char *copy; /* not NULL: messages are copied here first */
 	size_t copy_room;
 };
 
-static bool parse_format(struct pop *pop, enum pop_format format, bool *given)
-{
-	if (*given && pop->writer.format != format) {
-		usage_error("only one of --lines, --raw and --json can be given");
-		return false;
-	}
-	*given = true;
-	pop->writer.format = format;
-	return true;
-}
-
-static bool parse_option(struct pop *pop, int option, bool *format_given)
-{
-	static const char *const starts[] = { "latest", "oldest", "beginning", NULL };
-	static const int start_codes[] = { MQSHM_FROM_LATEST, MQSHM_FROM_OLDEST, MQSHM_FROM_BEGINNING };
-	uint64_t number = 0;
-	int choice;
-
-	switch (option) {
-	case 'f':
-		choice = parse_choice("--from", optarg, starts);
-		if (choice >= 0)
-			pop->options.start = start_codes[choice];
-		return choice >= 0;
-	case 'c':
-		return parse_number("--count", optarg, 1, INT64_MAX, &pop->left);
-	case 't':
-		if (!parse_number("--timeout", optarg, 0, INT32_MAX, &number))
-			return false;
-		pop->timeout_ms = (int64_t)number;
-		return true;
-	case 'l':
-		return parse_format(pop, POP_LINES, format_given);
-	case 'r':
-		return parse_format(pop, POP_RAW, format_given);
-	case 'j':
-		return parse_format(pop, POP_JSON, format_given);
-	case 'L':
-		pop->options.flags = MQSHM_LOSSY;
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* What is left of timeout_ms, at most a slice. */
-static int next_slice(const struct pop *pop, uint64_t since_ns, int slice_ms)
-{
-	int64_t left;
-
-	if (pop->timeout_ms < 0)
-		return slice_ms;
-	left = pop->timeout_ms - (int64_t)((clock_ns() - since_ns) / 1000000u);
-	return left < 0 ? 0 : left < slice_ms ? (int)left : slice_ms;
-}
-
-static bool time_is_over(const struct pop *pop, uint64_t since_ns)
-{
-	return pop->timeout_ms >= 0 && clock_ns() - since_ns >= (uint64_t)pop->timeout_ms * 1000000u;
-}
-
-static int open_queue(struct pop *pop)
-{
-	uint64_t since = clock_ns();
-	bool said = false;
-	int result;
-
-	for (;;) {
-		pop->options.wait_ms = next_slice(pop, since, said ? WAIT_SLICE_MS : QUIET_WAIT_MS);
-		result = mqshm_consumer_open(&pop->consumer, pop->name, NULL, &pop->options);
-		if (result != -ENOENT && result != -ETIMEDOUT && result != -EAGAIN && result != -EINTR)
-			return result < 0 ? library_error() : EXIT_DONE;
-		if (signals_seen())
-			return EXIT_FAILED;
-		if (time_is_over(pop, since)) {
-			complain("queue '%s' did not appear within %lld ms", pop->name, (long long)pop->timeout_ms);
-			return EXIT_FAILED;
-		}
-		if (!said && result != -EINTR) {
-			complain("queue '%s' does not exist yet, waiting for it", pop->name);
-			said = true;
-		}
-	}
-}
-
-/* Copies are only needed where the producer does not wait for us. */
-static int prepare_copies(struct pop *pop)
-{
-	struct mqshm_queue_info info;
-
-	if (mqshm_consumer_info(pop->consumer, &info) < 0)
-		return library_error();
-	if (!(pop->options.flags & MQSHM_LOSSY) && !(info.flags & MQSHM_OVERWRITE))
-		return EXIT_DONE;
-	pop->copy_room = info.block_size > COPY_BYTES ? info.block_size : COPY_BYTES;
-	pop->copy = malloc(pop->copy_room);
-	if (!pop->copy) {
-		complain("no memory for a message of %u bytes", (unsigned)info.block_size);
-		return EXIT_FAILED;
-	}
-	return EXIT_DONE;
-}
-
 /* The next messages, at least one. */
-static int take(struct pop *pop, struct mqshm_message *messages, size_t most)
+static int take(struct stream *s, struct mqshm_message *messages, size_t most)
 {
 	uint64_t since = clock_ns();
 	int result, slice = 0; /* the clock and the flag are looked at only when there is nothing */
 
 	for (;;) {
-		if (pop->copy)
-			result = mqshm_consumer_pop_batch(pop->consumer, messages, 1, most, pop->copy, pop->copy_room,
-							  slice);
+		if (s->copy)
+			result = mqshm_consumer_pop_batch(s->consumer, messages, 1, most, s->copy, s->copy_room, slice);
 		else
-			result = mqshm_consumer_peek(pop->consumer, messages, most, slice);
+			result = mqshm_consumer_peek(s->consumer, messages, most, slice);
 		if (result != -EAGAIN && result != -ETIMEDOUT && result != -EINTR)
 			return result;
 		if (signals_seen())
 			return -EINTR;
-		if (time_is_over(pop, since))
+		if (pop_time_is_over(&s->pop, since))
 			return -ETIMEDOUT;
 		if (output_gone())
 			return -EPIPE;
-		slice = next_slice(pop, since, WAIT_SLICE_MS);
+		slice = pop_slice(&s->pop, since, WAIT_SLICE_MS);
 	}
 }
 
-static int stream_ended(struct pop *pop, int result)
-{
-	switch (result) {
-	case -ESHUTDOWN:
-		return EXIT_DONE;
-	case -EINTR:
-		return EXIT_FAILED; /* by a signal: nothing to say */
-	case -EPIPE:
-		return output_failed(EPIPE);
-	case -ETIMEDOUT:
-		complain("queue '%s': no message within %lld ms", pop->name, (long long)pop->timeout_ms);
-		return EXIT_FAILED;
-	default:
-		return library_error();
-	}
-}
-
-static int stream(struct pop *pop)
+static int stream(struct stream *s)
 {
 	struct mqshm_message messages[POP_BATCH];
+	char what[MQSHM_NAME_MAX + 16];
 
-	while (pop->left) {
-		size_t most = pop->left < POP_BATCH ? (size_t)pop->left : POP_BATCH, written;
+	while (s->pop.left) {
+		size_t most = s->pop.left < POP_BATCH ? (size_t)s->pop.left : POP_BATCH, written;
 		int taken, result;
 
 		if (signals_seen())
 			return EXIT_FAILED;
-		taken = take(pop, messages, most);
-		if (taken < 0)
-			return stream_ended(pop, taken);
-		result = pop_write(&pop->writer, messages, (size_t)taken, &written);
-		if (!pop->copy && written && mqshm_consumer_release(pop->consumer, written) < 0)
+		taken = take(s, messages, most);
+		if (taken < 0) {
+			snprintf(what, sizeof what, "queue '%s'", s->name);
+			return pop_ended(&s->pop, taken, what);
+		}
+		result = pop_write(&s->pop.writer, messages, (size_t)taken, &written);
+		if (!s->copy && written && mqshm_consumer_release(s->consumer, written) < 0)
 			return library_error();
 		if (result < 0)
 			return result == -EINTR ? EXIT_FAILED : output_failed(-result);
-		pop->left -= written;
+		s->pop.left -= written;
 	}
 	return EXIT_DONE;
 }
 
-static void report_missed(const struct pop *pop)
+static int run(struct stream *s)
 {
-	int64_t missed = mqshm_consumer_missed(pop->consumer);
-
-	if (missed > 0)
-		complain("queue '%s': %s message%s missed", pop->name, unit_exact((uint64_t)missed).text,
-			 missed == 1 ? " was" : "s were");
-}
-
-static int run(struct pop *pop)
-{
-	int code = open_queue(pop);
+	int code = pop_open(&s->pop, &s->name, 1, &s->consumer);
 
 	if (code != EXIT_DONE)
 		return code;
-	code = prepare_copies(pop);
+	code = pop_make_copy(&s->pop, &s->consumer, 1, &s->copy, &s->copy_room);
 	if (code == EXIT_DONE) {
-		code = stream(pop);
-		report_missed(pop);
+		code = stream(s);
+		pop_report_missed(s->name, s->consumer);
 	}
-	mqshm_consumer_close(pop->consumer);
-	free(pop->copy);
-	free(pop->writer.json);
+	mqshm_consumer_close(s->consumer);
+	free(s->copy);
+	free(s->pop.writer.json);
 	return code;
 }
 
 int cmd_pop(int argc, char **argv)
 {
-	struct pop pop = {
-		.options = { .size = sizeof pop.options, .start = MQSHM_FROM_OLDEST },
-		.left = UINT64_MAX,
-		.timeout_ms = -1,
-	};
-	bool format_given = false;
+	struct stream s = { .pop = POP_DEFAULTS };
 	int option;
 
 	while ((option = next_option(argc, argv, ":h", long_options)) != -1) {
 		if (option == 'h')
 			return output_text(help);
-		if (!parse_option(&pop, option, &format_given))
+		if (!pop_option(&s.pop, option))
 			return EXIT_USAGE;
 	}
 	if (!check_arguments(argc, argv, 1, "NAME") || !parse_name(argv[optind]))
 		return EXIT_USAGE;
-	pop.name = argv[optind];
+	s.name = argv[optind];
 	signals_catch();
-	return signals_end(run(&pop));
+	return signals_end(run(&s));
 }

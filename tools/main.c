@@ -24,6 +24,7 @@ static const struct command {
 	{ "watch", cmd_watch, "print who comes, leaves, dies, as it happens" },
 	{ "push", cmd_push, "send a file or stdin through a queue" },
 	{ "pop", cmd_pop, "read a queue to stdout" },
+	{ "merge", cmd_merge, "read several queues to stdout in order of time" },
 	{ "rm", cmd_rm, "remove queues" },
 	{ "gc", cmd_gc, "clean up after processes that died" },
 	{ "bench", cmd_bench, "measure throughput and latency" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch of messages to stdout: raw, as lines or as JSON. Called by cmd_pop.c, which releases only the messages that
+ * A batch of messages to stdout: raw, as lines or as JSON. Called by cmd_pop.c and cmd_merge.c, which release only the messages that
  * are reported as written whole: so a full disk or a closed pipe loses nothing that is still in the queue.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include "pop.h"
 
-#define JSON_FRAME 160 /* an object without its data: three numbers of up to 20 digits, and the keys */
+#define JSON_FRAME 240 /* an object without its data: three numbers of up to 20 digits, a queue's name, and the keys */
 
 static int after_failed_write(void)
 {
@@ -66,10 +66,11 @@ static bool json_make_room(struct pop_writer *writer, const struct mqshm_message
 }
 
 /* The length of the object of one message, with its newline. */
-static size_t json_object(char *to, const struct mqshm_message *message)
+static size_t json_object(char *to, const char *queue, const struct mqshm_message *message)
 {
 	size_t length = (size_t)snprintf(to, JSON_FRAME,
-					 "{\"sequence\":%" PRIu64 ",\"timestamp_ns\":%" PRIu64 ",\"size\":%zu,\"data_base64\":\"",
+					 "{%s%s%s\"sequence\":%" PRIu64 ",\"timestamp_ns\":%" PRIu64 ",\"size\":%zu,\"data_base64\":\"",
+					 queue ? "\"queue\":\"" : "", queue ? queue : "", queue ? "\"," : "",
 					 message->sequence, message->timestamp_ns, message->size);
 
 	length += base64_encode(to + length, message->data, message->size);
@@ -86,7 +87,7 @@ static int write_json(struct pop_writer *writer, const struct mqshm_message *mes
 		return -ENOMEM;
 	to = writer->json;
 	for (size_t i = 0; i < count; i++) {
-		pieces[i] = (struct iovec){ to, json_object(to, &messages[i]) };
+		pieces[i] = (struct iovec){ to, json_object(to, writer->queue, &messages[i]) };
 		to += pieces[i].iov_len;
 	}
 	return write_pieces(pieces, count, 1, written);

@@ -36,6 +36,7 @@ int cmd_top(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pop(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_bench(int argc, char **argv);

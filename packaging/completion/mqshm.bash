@@ -19,13 +19,13 @@ _mqshm()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop rm gc bench --help --version' -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop merge rm gc bench --help --version' -- "$current")
 		return
 	fi
 	case $previous in
 	--from) words='latest oldest beginning' ;;
 	--overflow) words='block overwrite' ;;
-	--nodes | --block | --consumers | --metadata | --mode | --wait | --count | --timeout | --only | --reps | --at-most | --seconds-per-run) return ;;
+	--nodes | --block | --consumers | --metadata | --mode | --wait | --count | --timeout | --sync | --only | --reps | --at-most | --seconds-per-run) return ;;
 	esac
 	if [[ -n $words ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -37,6 +37,7 @@ _mqshm()
 	watch) words='--json --new --count --timeout' ;;
 	push) words='--lines --block --nodes --wait --verbose' ;;
 	pop) words='--from --count --timeout --lines --raw --json --lossy' ;;
+	merge) words='--sync --from --count --timeout --lines --raw --json --lossy' ;;
 	rm) words='--force' ;;
 	gc) words='--quiet' ;;
 	bench) words='--full --only --list --reps --until-class-reps --at-most --seconds-per-run --json --check' ;;
@@ -47,13 +48,13 @@ _mqshm()
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--nodes | --block | --wait | --from | --count | --timeout) ((i++)) ;;
+		--nodes | --block | --wait | --from | --count | --timeout | --sync) ((i++)) ;;
 		-*) ;;
 		*) ((names++)) ;;
 		esac
 	done
 	case $command:$names in
-	stat:0 | push:0 | pop:0 | gc:0 | rm:* | watch:*)
+	stat:0 | push:0 | pop:0 | gc:0 | merge:* | rm:* | watch:*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_mqshm_queues)" -- "$current")
 		;;
 	push:1)

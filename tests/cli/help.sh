@@ -4,7 +4,7 @@
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/lib.bash"
 
-commands='create list stat top watch push pop rm gc bench'
+commands='create list stat top watch push pop merge rm gc bench'
 
 for command in $commands; do
 	text=$("$MQSHM" "$command" --help 2> "$WORK/err")
@@ -48,6 +48,7 @@ check "it completes values" completes 'block' mqshm create --overflow b
 "$MQSHM" create "$Q-complete" > /dev/null
 check "it completes queues" completes "$Q-complete" mqshm stat "$Q-"
 check "it completes no second queue for stat" completes '' mqshm stat "$Q-complete" "$Q-"
+check "it completes a second queue for merge" completes "$Q-complete" mqshm merge "$Q-complete" "$Q-"
 "$MQSHM" rm "$Q-complete" > /dev/null
 # Somebody else's file name must not be run as a command.
 evil="$Q-\$(touch evil)"

@@ -46,7 +46,7 @@ for command in create stat push pop; do
 	wrong 'characters other than' "$command" $'\xff'
 	wrong 'surplus argument' "$command" "$x" surplus surplus
 done
-for command in create list stat top watch push pop rm gc bench; do
+for command in create list stat top watch push pop merge rm gc bench; do
 	wrong "unknown option '--nonsense'" "$command" --nonsense
 	wrong "unknown option '-X'" "$command" -X
 done
@@ -56,6 +56,10 @@ wrong 'surplus argument' gc "$x" "$x"
 wrong 'NAME is missing' rm
 wrong 'NAME is missing' rm --force
 wrong 'begins with a dot' rm "$x" .hidden
+wrong 'NAME is missing' merge
+wrong 'NAME is missing' merge --sync 5
+wrong 'reserved' merge "$x" control
+wrong "'--sync' needs a value" merge "$x" --sync
 wrong 'is empty' gc ''
 wrong 'is empty' watch ''
 wrong 'begins with a dot' watch "$x" .hidden
@@ -96,6 +100,9 @@ numbers push --block 0 1073741825 1025M
 numbers push --wait 257
 numbers pop --count 0 9223372036854775808
 numbers pop --timeout 2147483648
+numbers merge --sync 2147483648
+numbers merge --count 0 9223372036854775808
+numbers merge --timeout 2147483648
 wrong '--block' create "$x" --block 1KB
 wrong '--nodes' create "$x" --nodes 1K
 for mode in '' 0 0000 1000 7777 0o660 rw-rw---- 0668 -660 000000000660; do
@@ -108,4 +115,5 @@ wrong "--metadata: 257 bytes are too many; allowed are 256" create "$x" --metada
 wrong "--from: 'first' is not one of latest, oldest or beginning" pop "$x" --from first
 wrong 'only one of' pop "$x" --lines --json
 wrong 'only one of' pop "$x" --raw --lines
+wrong "only one of" merge "$x" --raw --json
 conclude

@@ -6,6 +6,8 @@
 
 #include "mqshm.h"
 #include "mqshm/stage.h"
+#include "mqshm/manager.h"
+#include "mqshm/merge.h"
 
 static int failures;
 
@@ -33,6 +35,77 @@ static void report(const char *name, const char *what, void *arg)
 	(void)name;
 	(void)what;
 	++*(int *)arg;
+}
+
+static int count_managed(const struct mqshm_managed *managed, void *arg)
+{
+	*(uint64_t *)arg += managed->uses + (managed->stat ? managed->stat->total_pushed : 0);
+	return 0;
+}
+
+static void managed(const char *name)
+{
+	struct mqshm_queue_options queue = { .size = sizeof queue, .node_count = 8, .block_size = 100 };
+	struct mqshm_shared *p, *c, *merged;
+	struct mqshm_merge_stats stats;
+	struct mqshm_consumer *source;
+	struct mqshm_manager *manager;
+	struct mqshm_message m;
+	uint64_t sum = 0;
+	char buffer[100];
+
+	WANT(mqshm_manager_open(&manager), 0);
+	WANT(mqshm_manager_consumer(manager, &c, name, NULL, NULL), -ENOENT);
+	WANT(mqshm_manager_producer(manager, &p, name, &queue, NULL), 0);
+	WANT(mqshm_manager_consumer(manager, &c, name, &queue, NULL), 0);
+	WANT(mqshm_manager_merge(manager, &merged, &name, 1, -1, NULL), 0);
+	WANT(mqshm_shared_push(p, "one", 3, 0), 0);
+	WANT(mqshm_shared_push(p, "two", 3, 0), 0);
+	WANT(mqshm_shared_pop(c, buffer, sizeof buffer, &m, 0), 3);
+	WANT(mqshm_shared_pop(merged, buffer, sizeof buffer, &m, 0), 3);
+	WANT(mqshm_shared_lock(merged, 0), 0);
+	source = mqshm_shared_consumer(c);
+	WANT(mqshm_merge_remove(mqshm_shared_merge(merged), source), -ENOENT);
+	WANT(mqshm_merge_peek(mqshm_shared_merge(merged), &m, &source, 0), 0);
+	WANT(mqshm_merge_release(mqshm_shared_merge(merged)), 0);
+	WANT(mqshm_merge_next(mqshm_shared_merge(merged), buffer, sizeof buffer, &m, &source, 1), -ETIMEDOUT);
+	mqshm_merge_stats(mqshm_shared_merge(merged), &stats);
+	WANT(stats.merged, 2);
+	mqshm_shared_unlock(merged);
+	WANT(mqshm_shared_producer(c) == NULL, 1);
+	mqshm_shared_get(c);
+	mqshm_shared_put(c);
+	WANT(mqshm_manager_list(manager, count_managed, &sum), 3);
+	WANT(sum, 2 + 1 + 2 + 2 * 2);
+	WANT(mqshm_manager_close_handle(manager, p), 0);
+	WANT(mqshm_manager_close_queue(manager, name), 0);
+	WANT(mqshm_manager_close_all(manager), 0);
+	WANT(mqshm_manager_close(manager), 0);
+	mqshm_shared_put(p);
+	mqshm_shared_put(c);
+	mqshm_shared_put(merged);
+}
+
+static void merges(const char *name)
+{
+	struct mqshm_queue_options queue = { .size = sizeof queue, .node_count = 8, .block_size = 100 };
+	struct mqshm_consumer *c[20];
+	struct mqshm_producer *p;
+	struct mqshm_merge *merge;
+
+	WANT(mqshm_producer_open(&p, name, &queue, NULL), 0);
+	WANT(mqshm_merge_open(&merge, 0), 0);
+	for (int i = 0; i < 20; i++) {
+		WANT(mqshm_consumer_open(&c[i], name, NULL, NULL), 0);
+		WANT(mqshm_merge_add(merge, c[i]), 0);
+	}
+	WANT(mqshm_producer_push(p, "one", 3, 0), 0);
+	for (int i = 0; i < 10; i++)
+		WANT(mqshm_merge_next(merge, (char[100]){ 0 }, 100, NULL, NULL, 0), 3);
+	mqshm_merge_close(merge); /* with some in each state */
+	for (int i = 0; i < 20; i++)
+		WANT(mqshm_consumer_close(c[i]), 0);
+	WANT(mqshm_producer_close(p), 0);
 }
 
 static void stream(const char *name, uint32_t flags)
@@ -183,6 +256,8 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	errno = 4711;
+	managed(argv[1]);
+	merges(argv[1]);
 	stream(argv[1], 0);
 	stream(argv[1], MQSHM_SHARED | MQSHM_TIMESTAMP_OWN);
 	stream(argv[1], MQSHM_OVERWRITE | MQSHM_TIMESTAMP_OFF);
