@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mqshm pop: reads a queue to stdout. Called by main.c. A message leaves the queue after it was written, not before.
- * Only where the producer does not wait for us (lossy, or an overwrite queue) is it copied out first, because there
- * what lies in the ring may change while it is written.
+ * Only where the producer does not wait for us (lossy, or an overwrite queue), or may stop to (a policy for slow
+ * consumers), is it copied out first, because there what lies in the ring may change while it is written.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "pop.h"
 
+#define LEASE_DEFAULT_MS 60000
 #define COPY_BYTES 262144 /* of messages copied at once, or one block if that is larger */
 
 static const char help[] =
 	"usage: mqshm pop NAME [--from WHERE] [--count N] [--timeout MS] [--lines|--raw|--json] [--lossy]\n"
+	"                 [--as CONSUMER [--lease MS] [--leave]]\n"
 	"Read the messages of the queue NAME to stdout, until its producer has closed and all is read.\n"
 	"Waits for a queue that does not exist yet, and says so.\n\n"
 	"  --from WHERE    latest: only what is pushed from now on; oldest (default): what is still there\n"
@@ -24,10 +26,19 @@ static const char help[] =
 	"  --lines         a newline after each message\n"
 	"  --json          one object a line: sequence, timestamp_ns, size, data_base64\n"
 	"  --lossy         never hold the producer back; what is overwritten before it was read is missed\n"
+	"  --as CONSUMER   a name of 1 to 31 of A-Z a-z 0-9 . _ -: when this pop has ended, in whatever way,\n"
+	"                  its place in the queue is kept, and holds the producer back. The next pop with\n"
+	"                  this name, of the same user, goes on there (says so; --from means nothing then)\n"
+	"  --lease MS      how long it is kept, 1 to 86400000; default 60000, a minute\n"
+	"  --leave         give the place up at the end, unless this pop is killed\n"
 	"  --help          this text\n\n"
+	"A message leaves the queue after it was written: with --as, one that was just being written when\n"
+	"pop was killed is given to the next one again. Not so in a lossy pop, or of a queue that\n"
+	"overwrites or has a --slow policy: there a message is copied, leaves the queue, and is written.\n\n"
 	"Messages that were missed are counted on stderr at the end.\n\n"
-	"exit codes: 0 end of stream, or --count reached; 1 failed (also a timeout, and a producer that\n"
-	"crashed, after all it had sent was read); 2 wrong usage; a signal ends it as that signal does\n\n"
+	"exit codes: 0 end of stream, or --count reached; 1 failed (also a timeout, an eviction, and a\n"
+	"producer that crashed, after all it had sent was read); 2 wrong usage; a signal ends it as that\n"
+	"signal does\n\n"
 	"example: mqshm pop q --from latest --lines --count 10\n";
 
 static const struct option long_options[] = {
@@ -38,6 +49,9 @@ static const struct option long_options[] = {
 	{ "raw", no_argument, NULL, 'r' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "lossy", no_argument, NULL, 'L' },
+	{ "as", required_argument, NULL, 'a' },
+	{ "lease", required_argument, NULL, 'e' },
+	{ "leave", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -48,6 +62,7 @@ struct pop {
 	const char *name;
 	uint64_t left;	    /* messages until --count is reached */
 	int64_t timeout_ms; /* -1: for ever */
+	bool leave;	    /* a named consumer's place is not kept */
 	struct pop_writer writer;
 	char *copy; /* not NULL: messages are copied here first */
 	size_t copy_room;
@@ -92,6 +107,17 @@ static bool parse_option(struct pop *pop, int option, bool *format_given)
 		return parse_format(pop, POP_JSON, format_given);
 	case 'L':
 		pop->options.flags = MQSHM_LOSSY;
+		return true;
+	case 'a':
+		pop->options.name = optarg;
+		return parse_consumer_name("--as", optarg);
+	case 'e':
+		if (!parse_number("--lease", optarg, 1, MQSHM_LEASE_MS_MAX, &number))
+			return false;
+		pop->options.lease_ms = (uint32_t)number;
+		return true;
+	case 'v':
+		pop->leave = true;
 		return true;
 	default:
 		return false;
@@ -138,15 +164,32 @@ static int open_queue(struct pop *pop)
 	}
 }
 
-/* Copies are only needed where the producer does not wait for us. */
+/* The producer does not wait for us, or may stop to wait while we write. */
+static int needs_copies(const struct pop *pop, bool *needs)
+{
+	struct mqshm_stat *stat;
+
+	*needs = pop->options.flags & MQSHM_LOSSY;
+	if (*needs)
+		return EXIT_DONE;
+	if (mqshm_queue_stat(pop->name, &stat) < 0)
+		return library_error();
+	*needs = stat->slow_policy || stat->flags & MQSHM_OVERWRITE;
+	mqshm_stat_free(stat);
+	return EXIT_DONE;
+}
+
 static int prepare_copies(struct pop *pop)
 {
 	struct mqshm_queue_info info;
+	bool needs;
 
+	if (needs_copies(pop, &needs) != EXIT_DONE)
+		return EXIT_FAILED;
+	if (!needs)
+		return EXIT_DONE;
 	if (mqshm_consumer_info(pop->consumer, &info) < 0)
 		return library_error();
-	if (!(pop->options.flags & MQSHM_LOSSY) && !(info.flags & MQSHM_OVERWRITE))
-		return EXIT_DONE;
 	pop->copy_room = info.block_size > COPY_BYTES ? info.block_size : COPY_BYTES;
 	pop->copy = malloc(pop->copy_room);
 	if (!pop->copy) {
@@ -220,10 +263,22 @@ static int stream(struct pop *pop)
 	return EXIT_DONE;
 }
 
+static void report_resumed(const struct pop *pop)
+{
+	int64_t lag = mqshm_consumer_lag(pop->consumer);
+
+	if (mqshm_consumer_resumed(pop->consumer) > 0)
+		complain("queue '%s': goes on where the last '%s' was, with %s message%s to read", pop->name,
+			 pop->options.name, unit_exact((uint64_t)(lag > 0 ? lag : 0)).text,
+			 plural((uint64_t)(lag > 0 ? lag : 0)));
+}
+
 static void report_missed(const struct pop *pop)
 {
 	int64_t missed = mqshm_consumer_missed(pop->consumer);
 
+	if (mqshm_consumer_demoted(pop->consumer) > 0)
+		complain("queue '%s': was too slow, and lossy since then", pop->name);
 	if (missed > 0)
 		complain("queue '%s': %s message%s missed", pop->name, unit_exact((uint64_t)missed).text,
 			 missed == 1 ? " was" : "s were");
@@ -235,12 +290,16 @@ static int run(struct pop *pop)
 
 	if (code != EXIT_DONE)
 		return code;
+	report_resumed(pop);
 	code = prepare_copies(pop);
 	if (code == EXIT_DONE) {
 		code = stream(pop);
 		report_missed(pop);
 	}
-	mqshm_consumer_close(pop->consumer);
+	if (pop->leave)
+		mqshm_consumer_leave(pop->consumer);
+	else
+		mqshm_consumer_close(pop->consumer);
 	free(pop->copy);
 	free(pop->writer.json);
 	return code;
@@ -265,6 +324,10 @@ int cmd_pop(int argc, char **argv)
 	if (!check_arguments(argc, argv, 1, "NAME") || !parse_name(argv[optind]))
 		return EXIT_USAGE;
 	pop.name = argv[optind];
+	if ((pop.options.lease_ms || pop.leave) && !pop.options.name)
+		return usage_error("%s needs --as", pop.leave ? "--leave" : "--lease");
+	if (pop.options.name && !pop.options.lease_ms)
+		pop.options.lease_ms = LEASE_DEFAULT_MS;
 	signals_catch();
 	return signals_end(run(&pop));
 }

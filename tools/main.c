@@ -23,6 +23,7 @@ static const struct command {
 	{ "top", cmd_top, "watch all queues: rates, lag, who blocks whom" },
 	{ "push", cmd_push, "send a file or stdin through a queue" },
 	{ "pop", cmd_pop, "read a queue to stdout" },
+	{ "evict", cmd_evict, "take a consumer out of a queue" },
 	{ "rm", cmd_rm, "remove queues" },
 	{ "gc", cmd_gc, "clean up after processes that died" },
 	{ "bench", cmd_bench, "measure throughput and latency" },

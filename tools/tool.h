@@ -35,6 +35,7 @@ int cmd_stat(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pop(int argc, char **argv);
+int cmd_evict(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
@@ -52,7 +53,9 @@ bool parse_number(const char *what, const char *text, uint64_t min, uint64_t max
 bool parse_bytes(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *number);
 bool parse_mode(const char *what, const char *text, uint32_t *mode);
 int parse_choice(const char *what, const char *text, const char *const *choices); /* its index, or -1 */
+bool parse_slow(const char *what, const char *text, struct mqshm_queue_options *queue); /* "evict:500" */
 bool parse_name(const char *text);
+bool parse_consumer_name(const char *what, const char *text);
 bool check_arguments(int argc, char **argv, int most, const char *missing);
 
 /* ---- output.c: writes to stdout that are checked */
@@ -74,7 +77,9 @@ struct unit_text {
 struct unit_text unit_bytes(double bytes);  /* "12.5 KiB" */
 struct unit_text unit_count(double count);  /* "950", "12.3k" */
 struct unit_text unit_exact(uint64_t count); /* "1,234,567" */
-struct unit_text unit_ago(uint64_t then_ns); /* CLOCK_REALTIME: "3.2 s" */
+struct unit_text unit_time(uint64_t ns);	    /* "3.2 s" */
+struct unit_text unit_seconds(uint64_t ns);  /* at most 4 characters: "3s", "12m" */
+struct unit_text unit_ago(uint64_t then_ns); /* CLOCK_REALTIME, as unit_time() */
 uint64_t clock_ns(void);		     /* CLOCK_MONOTONIC */
 const char *plural(uint64_t count);	     /* "" or "s" */
 
@@ -90,5 +95,6 @@ const char *stat_producer_state(const struct mqshm_stat *stat);	   /* "none", "a
 const struct mqshm_participant_stat *stat_blocker(const struct mqshm_stat *stat); /* the consumer, or NULL */
 void stat_flags(const struct mqshm_stat *stat, char *text, size_t size);	  /* "shared, hold" or "-" */
 void stat_comm(const struct mqshm_participant_stat *who, char text[16]); /* printable */
+const char *stat_slow_policy(const struct mqshm_stat *stat); /* "block", "evict", "demote" */
 
 #endif
