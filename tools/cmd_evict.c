@@ -8,7 +8,7 @@
 static const char help[] =
 	"usage: mqshm evict NAME ID...\n"
 	"End the roles of consumers of the queue NAME, alive or not: their calls fail from then on, and the\n"
-	"producer goes on without them. What is kept for a consumer with a name (pop --as) goes too.\n"
+	"producer goes on without them. What is kept for a consumer with a name goes too.\n"
 	"'mqshm stat NAME' shows the IDs. Processes are not ended.\n\n"
 	"  --help      this text\n\n"
 	"exit codes: 0 all were evicted; 1 one or more were not; 2 wrong usage\n\n"
