@@ -89,13 +89,14 @@ demo: $(BUILD)/demo
 	@$(BUILD)/demo $${INPUT:+-- "$$INPUT"}
 
 # What a program built with libmqshm needs, and abi.h for who reads the memory; ring.h and atomic.h are internal.
+HEADERS  = $(filter-out %/ring.h %/atomic.h,$(wildcard include/mqshm/*.h))
 LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
 	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
 	install -m 644 include/mqshm.h $(DESTDIR)$(INCLUDEDIR)/mqshm.h
-	install -m 644 include/mqshm/abi.h $(DESTDIR)$(INCLUDEDIR)/mqshm/abi.h
+	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/mqshm
 	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
 	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
 	ln -sf libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO)
@@ -111,7 +112,7 @@ install: all
 # Directories that others use too stay.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
-	rm -f $(DESTDIR)$(INCLUDEDIR)/mqshm.h $(DESTDIR)$(INCLUDEDIR)/mqshm/abi.h
+	rm -f $(DESTDIR)$(INCLUDEDIR)/mqshm.h $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm

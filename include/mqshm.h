@@ -91,12 +91,12 @@ const char *mqshm_last_error(void);
  * "mqshm: warning: queue 'x': ended consumer 3 of pid 77 (plot): died". Without this call the environment variable
  * MQSHM_LOG does that: error, warning, info, debug or off, looked at once.
  *
- * The callback runs in the thread and in the midst of the call that found it, never in push or pop unless those wait
- * or find somebody dead; several threads may be in it at once. The strings are valid during the call. It may use the
- * library, but no handle that others use (one of them is in a call), and what it causes itself is not logged; nor
- * does it hold up others, as the library holds no lock meanwhile. It returns as any function does (no exception, no
- * longjmp). When this call returns, the former callback is not running and will never run again, so it waits for it:
- * don't call this holding a lock that the former one takes.
+ * The callback runs in the thread and in the midst of the call that found it, or in a thread of the library (see
+ * mqshm_consumer_fd()); several threads may be in it at once. The strings are valid during the call. It may use the
+ * library, as no lock is held meanwhile, but no handle that others use (one of them is in a call), no descriptors of
+ * handles, and what it causes itself is not logged. It returns as any function does (no exception, no longjmp). When
+ * this call returns, the former callback is not running and will never run again, so it waits for it: don't call this
+ * holding a lock that the former one takes.
  * 0; -EINVAL (level) -EDEADLK (from a callback)
  */
 int mqshm_log_set(int level, void (*callback)(int level, const char *queue, const char *text, void *arg), void *arg);

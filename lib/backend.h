@@ -48,6 +48,8 @@ struct mqshm_mapping {
 	char name[MQSHM_NAME_MAX + 1];
 };
 
+struct mqshm_watch;
+
 struct mqshm_backend {
 	const char *name;
 
@@ -58,6 +60,12 @@ struct mqshm_backend {
 	int (*stat)(const char *name, struct mqshm_stat **out);
 	int (*list)(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
 	int (*evict_from)(const char *name, uint32_t slot); /* mqshm_queue_evict() */
+
+	/* Watching, see watch.h. begin: tell what is there. wait: look, and sleep until there is something to look at or
+	 * the deadline has come; -EINTR. end: in a child too. */
+	int (*watch_begin)(struct mqshm_watch *watch);
+	int (*watch_wait)(struct mqshm_watch *watch, uint64_t deadline);
+	void (*watch_end)(struct mqshm_watch *watch);
 
 	/*
 	 * Roles. attach claims a role, in one step as seen by others: with a taken-over writer for an exclusive

@@ -30,7 +30,8 @@ static int create(const char *name, const struct mqshm_queue_options *options)
 
 /*
  * Life-cycle byte held: make slot i ours, unless somebody lives there: lock the next owner's byte and say JOINING. A
- * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0 or -errno.
+ * slot whose owner was evicted and lives is not free: that one may be just about to store its cursor. 1, 0, -EAGAIN
+ * (somebody else is ending a role there) or -errno.
  */
 static int take_slot(struct posix_mapping *p, uint32_t i)
 {
@@ -41,7 +42,7 @@ static int take_slot(struct posix_mapping *p, uint32_t i)
 	posix_reap(p, i);
 	rc = posix_try_lock(p->lock_fd, MQSHM_LOCK_REPAIR(i));
 	if (rc <= 0)
-		return rc;
+		return rc ? rc : -EAGAIN;
 	word = smp_load_acquire(&participant->state);
 	if (!posix_has_role(&p->base.ring, i) &&
 	    (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_FREE || !posix_alive(p->lock_fd, participant, i, p->pid_namespace))) {
@@ -59,12 +60,13 @@ static int take_slot(struct posix_mapping *p, uint32_t i)
 	return rc;
 }
 
-/* Life-cycle byte held: find a slot for our role. Index, or -EBUSY. */
-static int find_slot(struct posix_mapping *p, enum mqshm_role role)
+/* Life-cycle byte held: find a slot for our role. Index, -EBUSY, or -EAGAIN: a dead owner's role is just being ended. */
+static int try_find_slot(struct posix_mapping *p, enum mqshm_role role)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
 	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
+	bool again = false;
 	char who[64];
 
 	for (uint32_t i = first; i < first + count; i++) {
@@ -76,14 +78,29 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 		rc = take_slot(p, i);
 		if (rc > 0)
 			return (int)i;
-		if (rc < 0)
+		again |= rc == -EAGAIN;
+		if (rc < 0 && rc != -EAGAIN)
 			return mqshm_error(rc, "queue '%s' can't be locked: %s", p->base.name, strerror(-rc));
 	}
+	if (again)
+		return mqshm_error(-EAGAIN, "queue '%s' has a dead %s whose role is being ended by a process that doesn't get "
+				   "on (stopped?)", p->base.name, role == MQSHM_ROLE_CONSUMER ? "consumer" : "producer");
 	if (count == 1 && role == MQSHM_ROLE_PRODUCER)
 		return mqshm_error(-EBUSY, "queue '%s' has a live producer: %s", p->base.name,
 				   mqshm_who(&r->participants[0], who, sizeof who));
 	return mqshm_error(-EBUSY, "queue '%s' has %u %s, the most it was created for", p->base.name, count,
 			   role == MQSHM_ROLE_CONSUMER ? "consumers" : "producers");
+}
+
+/* Who ends a dead owner's role holds its slot for a moment, which is no reason to say that the owner lives. */
+static int find_slot(struct posix_mapping *p, enum mqshm_role role)
+{
+	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
+	int rc;
+
+	while ((rc = try_find_slot(p, role)) == -EAGAIN && mqshm_now_ns() < deadline)
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant,
@@ -304,14 +321,22 @@ static int detach(struct mqshm_mapping *m, uint32_t how)
 	return 0;
 }
 
-static int futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout)
+/*
+ * What SYS_futex reads: not always a struct timespec, whose seconds a 32-bit program may be built to have 64 bits of. A
+ * nap is short and relative, so it needs no more.
+ */
+struct nap {
+	__kernel_long_t seconds, ns;
+};
+
+static int futex(uint32_t *word, int operation, uint32_t value, const struct nap *timeout)
 {
 	return (int)syscall(SYS_futex, word, operation, value, timeout, NULL, 0);
 }
 
 static int sleep_on(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64_t ns)
 {
-	struct timespec timeout = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+	struct nap timeout = { (__kernel_long_t)(ns / 1000000000u), (__kernel_long_t)(ns % 1000000000u) };
 
 	(void)m;
 	if (futex(word, FUTEX_WAIT, value, &timeout) && errno == EINTR)
@@ -583,6 +608,9 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.evict_from = evict_from,
 	.stat = posix_stat,
 	.list = posix_list,
+	.watch_begin = posix_watch_begin,
+	.watch_wait = posix_watch_wait,
+	.watch_end = posix_watch_end,
 	.attach = attach,
 	.detach = detach,
 	.sleep = sleep_on,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "log.h"
 #include "notify.h"
 #include "waitable.h"
 
@@ -149,15 +150,20 @@ static void *run(void *arg)
 
 	pthread_mutex_lock(&t->mutex);
 	while (t->count) {
-		bool news = look(t, &nap);
-		uint64_t now = mqshm_now_ns(), ns = nap.until_ns > now ? nap.until_ns - now : 0;
+		uint64_t now, ns;
+		bool news;
 
+		mqshm_log_hold(); /* the mutex is held */
+		news = look(t, &nap);
+		now = mqshm_now_ns();
+		ns = nap.until_ns > now ? nap.until_ns - now : 0;
 		pthread_mutex_unlock(&t->mutex);
+		mqshm_log_deliver();
 		if (!blind_ns && ns && t->backend->sleep_any(nap.words, nap.values, nap.count, ns) == -ENOSYS)
 			blind_ns = BLIND_NAP_NS;
 		if (blind_ns) {
 			blind_ns = news ? BLIND_NAP_NS : 2 * blind_ns < BLIND_MOST_NS ? 2 * blind_ns : BLIND_MOST_NS;
-			t->backend->sleep_any(nap.words, nap.values, 1, nap.count > 1 && ns > blind_ns ? blind_ns : ns);
+			t->backend->sleep(NULL, &t->control, nap.values[0], nap.count > 1 && ns > blind_ns ? blind_ns : ns);
 		}
 		pthread_mutex_lock(&t->mutex);
 	}

@@ -115,4 +115,9 @@ int posix_list(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg)
 /* Names of all objects, sorted; returns how many, *names freed with free(). */
 int posix_names(char (**names)[MQSHM_NAME_MAX + 1]);
 
+/* posix_watch.c */
+int posix_watch_begin(struct mqshm_watch *w);
+int posix_watch_wait(struct mqshm_watch *w, uint64_t deadline);
+void posix_watch_end(struct mqshm_watch *w);
+
 #endif

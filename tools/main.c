@@ -21,6 +21,7 @@ static const struct command {
 	{ "list", cmd_list, "list all queues" },
 	{ "stat", cmd_stat, "show one queue: geometry, users, counters" },
 	{ "top", cmd_top, "watch all queues: rates, lag, who blocks whom" },
+	{ "watch", cmd_watch, "print who comes, leaves, dies, as it happens" },
 	{ "push", cmd_push, "send a file or stdin through a queue" },
 	{ "pop", cmd_pop, "read a queue to stdout" },
 	{ "evict", cmd_evict, "take a consumer out of a queue" },

@@ -33,6 +33,7 @@ int cmd_create(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_top(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pop(int argc, char **argv);
 int cmd_evict(int argc, char **argv);

@@ -19,7 +19,7 @@ _mqshm()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'create list stat top push pop evict rm gc bench --help --version' -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop evict rm gc bench --help --version' -- "$current")
 		return
 	fi
 	case $previous in
@@ -35,6 +35,7 @@ _mqshm()
 	case $command in
 	create) words='--nodes --block --consumers --metadata --overflow --slow --hold --shared --persistent --mode' ;;
 	list | stat) words='--json' ;;
+	watch) words='--json --new --count --timeout' ;;
 	push) words='--lines --block --nodes --slow --wait --verbose' ;;
 	pop) words='--from --count --timeout --lines --raw --json --lossy --as --lease --leave' ;;
 	rm) words='--force' ;;
@@ -53,7 +54,7 @@ _mqshm()
 		esac
 	done
 	case $command:$names in
-	stat:0 | push:0 | pop:0 | evict:0 | gc:0 | rm:*)
+	stat:0 | push:0 | pop:0 | evict:0 | gc:0 | rm:* | watch:*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_mqshm_queues)" -- "$current")
 		;;
 	push:1)

@@ -7,7 +7,10 @@
 
 set -u -o pipefail
 
-header=include/mqshm.h
+headers=(include/mqshm.h)
+for header in include/mqshm/*.h; do # public ones: not the layout, nor what is internal
+	[[ $header =~ /(abi|ring|atomic)\.h$ ]] || headers+=("$header")
+done
 map=lib/libmqshm.map
 pages=docs/man
 tool=${BUILD:-build}/mqshm
@@ -41,7 +44,7 @@ is_link()
 }
 
 # The functions that the header declares and that the map exports.
-declared=$(sed 's|^[ /]\*.*||' "$header" | grep -o '\bmqshm_[a-z0-9_]*(' | tr -d '(' | sort -u)
+declared=$(sed 's|^[ /]\*.*||' "${headers[@]}" | grep -o '\bmqshm_[a-z0-9_]*(' | tr -d '(' | sort -u)
 exported=$(grep -o '\bmqshm_[a-z0-9_]*;' "$map" | tr -d ';' | sort -u)
 
 exists()
@@ -50,7 +53,7 @@ exists()
 }
 
 problems=$(diff <(echo "$declared") <(echo "$exported") |
-	sed -n -e "s|^< |declared in $header, not exported by $map: |p" -e "s|^> |exported, not declared: |p")
+	sed -n -e "s|^< |declared in a header, not exported by $map: |p" -e "s|^> |exported, not declared: |p")
 result "header and symbol map name the same functions" "$problems"
 
 problems=
@@ -67,7 +70,7 @@ result "each function has a man page that names it" "$problems"
 
 problems=
 for page in "$pages"/*.3; do
-	exists "$(basename "$page" .3)" || problems+="$page is for no function of $header"$'\n'
+	exists "$(basename "$page" .3)" || problems+="$page is for no function of a header"$'\n'
 done
 for page in "$pages"/*.[1-8]; do
 	while read -r function; do
@@ -77,7 +80,7 @@ for page in "$pages"/*.[1-8]; do
 		[ -f "$pages/$name.$section" ] || problems+="$page refers to $name($section)"$'\n'
 	done < <(sed -n 's/^\.Xr \(mqshm[a-z0-9_]*\) \([0-9]\).*/\1 \2/p' "$page")
 	while read -r macro; do
-		grep -qw "$macro" "$header" || problems+="$page names $macro"$'\n'
+		grep -qw "$macro" "${headers[@]}" || problems+="$page names $macro"$'\n'
 	done < <(grep -v '^\.\(Dt\|Ev\|It Ev\) ' "$page" | grep -o '\bMQSHM_[A-Z_]*[A-Z]\b')
 done
 result "no page names what does not exist" "$problems"
@@ -85,7 +88,7 @@ result "no page names what does not exist" "$problems"
 # The synopses as C: a prototype that differs from the header's does not compile beside it.
 prototypes()
 {
-	echo '#include "mqshm.h"'
+	printf '#include "%s"\n' "${headers[@]#include/}"
 	for page in "$pages"/mqshm_*.3; do
 		is_link "$page" || awk '
 			function words(line, out) { # "a b" "c d" or bare words, joined by commas
@@ -123,7 +126,7 @@ structs()
 		sed 's/};/&\n/g' | grep -o 'structmqshm_[a-z_]*{.*' | sort
 }
 if command -v "$cc" >/dev/null; then
-	problems=$(comm -23 <(sed -n '/^struct mqshm.*{$/,/^};$/p' "$pages"/*.3 | structs) <(structs <"$header"))
+	problems=$(comm -23 <(sed -n '/^struct mqshm.*{$/,/^};$/p' "$pages"/*.3 | structs) <(cat "${headers[@]}" | structs))
 	result "the structs are those of the header" "$problems"
 else
 	skip "the structs are those of the header" "missing package: gcc"

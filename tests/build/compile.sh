@@ -78,7 +78,11 @@ check "exactly the symbols of the map are exported" same "$mapped" "$(exported "
 [[ -e $OUT/clang/libmqshm.so ]] &&
 	check "with clang too" same "$mapped" "$(exported "$OUT/clang/libmqshm.so")"
 # After the preprocessor: nothing that a comment names, and static inline functions are no symbols.
-declared=$(gcc -E -P -Iinclude include/mqshm.h | tr '\n' ' ' | sed 's|[;{}]|\n|g' |
+public=(include/mqshm.h)
+for header in include/mqshm/*.h; do # not the layout, nor what is internal
+	[[ $header =~ /(abi|ring|atomic)\.h$ ]] || public+=("$header")
+done
+declared=$(printf '#include "%s"\n' "${public[@]#include/}" | gcc -E -P -Iinclude -x c - | tr '\n' ' ' | sed 's|[;{}]|\n|g' |
 	sed -n 's/.*[ *]\(mqshm_[a-z0-9_]*\)(.*/\1/p' | sort -u)
 check "what the header declares and what the map exports is the same" same "$declared" "$mapped"
 undefined_outside()

@@ -17,8 +17,9 @@ check "make install" to_tree install
 version=$(sed -n 's/^#define MQSHM_VERSION "\(.*\)"/\1/p' include/mqshm.h)
 wanted()
 {
-	local m
-	printf '%s\n' bin/mqshm include/mqshm.h include/mqshm/abi.h lib/libmqshm.a lib/libmqshm.so \
+	local m headers
+	mapfile -t headers < <(printf '%s\n' include/mqshm/*.h | grep -v '/\(ring\|atomic\)\.h$')
+	printf '%s\n' bin/mqshm include/mqshm.h "${headers[@]}" lib/libmqshm.a lib/libmqshm.so \
 		"lib/libmqshm.so.${version%%.*}" "lib/libmqshm.so.$version" lib/pkgconfig/mqshm.pc \
 		share/bash-completion/completions/mqshm share/zsh/site-functions/_mqshm
 	for m in docs/man/*.[1-8]; do

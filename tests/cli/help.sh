@@ -4,7 +4,7 @@
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/lib.bash"
 
-commands='create list stat top push pop evict rm gc bench'
+commands='create list stat top watch push pop evict rm gc bench'
 
 for command in $commands; do
 	text=$("$MQSHM" "$command" --help 2> "$WORK/err")

@@ -46,7 +46,7 @@ for command in create stat push pop; do
 	wrong 'characters other than' "$command" $'\xff'
 	wrong 'surplus argument' "$command" "$x" surplus surplus
 done
-for command in create list stat top push pop rm gc bench; do
+for command in create list stat top watch push pop rm gc bench; do
 	wrong "unknown option '--nonsense'" "$command" --nonsense
 	wrong "unknown option '-X'" "$command" -X
 done
@@ -57,6 +57,11 @@ wrong 'NAME is missing' rm
 wrong 'NAME is missing' rm --force
 wrong 'begins with a dot' rm "$x" .hidden
 wrong 'is empty' gc ''
+wrong 'is empty' watch ''
+wrong 'begins with a dot' watch "$x" .hidden
+wrong "'--count' needs a value" watch --count
+wrong 'allowed is 1 to' watch --count 0
+wrong "'--json=1' takes no value" watch --json=1
 wrong 'reserved' gc control
 wrong "'--json=1' takes no value" stat "$x" --json=1
 wrong "'--force=1' takes no value" rm "$x" --force=1

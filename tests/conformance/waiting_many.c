@@ -188,6 +188,29 @@ TEST(on_a_kernel_without_futex_waitv)
 	wait_for_the_chosen(20, 50);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* There, too, it sleeps: some 40 naps, of 50 us of work or so each. Spinning takes a share of a processor, also of a busy one. */
+TEST(without_futex_waitv_it_sleeps_too)
+{
+	struct mqshm_queue_options q = geometry(4, 8, 0);
+	struct mqshm_wait_item item;
+	uint64_t begin;
+
+	forbid_waitv();
+	item = for_consumer(open_consumer(test_queue("sleeps"), &q, MQSHM_FROM_OLDEST, 0));
+	begin = cpu_ns();
+	EXPECT(mqshm_wait_any(&item, 1, 600), -ETIMEDOUT);
+	CHECK(cpu_ns() - begin < 40000000u);
+	EXPECT(mqshm_consumer_close(item.consumer), 0);
+}
+
 /* ---- descriptors ---- */
 
 TEST(a_consumers_descriptor_is_level_triggered)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Watching, the part that all backends share: the list of events that have not been told yet, and what happened to a
+ * queue between two looks at its participants. A backend finds queues, looks at them and waits.
+ */
+#ifndef MQSHM_LIB_WATCH_H
+#define MQSHM_LIB_WATCH_H
+
+#include <stdbool.h>
+
+#include "layout.h"
+#include "mqshm/watch.h"
+
+/* A participant as it was when last looked at. */
+struct watch_slot {
+	uint32_t word; /* its state */
+	bool died;     /* and that has been told */
+	int32_t pid;
+	char comm[16], name[MQSHM_CONSUMER_NAME_MAX + 1];
+};
+
+/* A queue as it was when last looked at. */
+struct watch_queue {
+	char name[MQSHM_NAME_MAX + 1];
+	uint32_t max_producers, slots;
+	uint64_t producer_epoch;
+	struct watch_slot *slot; /* producers, then consumers; NULL: never looked at */
+};
+
+struct mqshm_watch {
+	const struct mqshm_backend *backend;
+	int32_t pid; /* whose it is */
+	unsigned flags;
+	char (*names)[MQSHM_NAME_MAX + 1]; /* what to watch, NULL: all */
+	size_t name_count;
+	struct mqshm_watch_event *events;
+	size_t first, count, room; /* events[first .. first + count) are to be told */
+	bool lost;		   /* no memory for one */
+	void *private;		   /* the backend's */
+};
+
+bool watch_wants(const struct mqshm_watch *w, const char *name);
+
+/* A new event of a queue, to be filled in further; a place for nothing when there is no memory. */
+struct mqshm_watch_event *watch_tell(struct mqshm_watch *w, const char *queue, uint32_t type);
+
+/*
+ * The participants and the producer_epoch of a queue, looked at now: tell what has changed. The first time, all is there
+ * already (with quiet nothing is told of that), unless the queue was seen to be created.
+ */
+void watch_compare(struct mqshm_watch *w, struct watch_queue *q, const struct mqshm_participant *now,
+		   uint64_t producer_epoch, bool created, bool quiet);
+
+/* Participant i has a role in what was last seen, and has not been told dead. */
+bool watch_is_live(const struct watch_queue *q, uint32_t i);
+void watch_tell_death(struct mqshm_watch *w, struct watch_queue *q, uint32_t i);
+
+#endif
