@@ -211,10 +211,10 @@ static int take(struct pop *pop, struct mqshm_message *messages, size_t most)
 							  slice);
 		else
 			result = mqshm_consumer_peek(pop->consumer, messages, most, slice);
+		if (result < 0 && signals_seen())
+			return -EINTR;
 		if (result != -EAGAIN && result != -ETIMEDOUT && result != -EINTR)
 			return result;
-		if (signals_seen())
-			return -EINTR;
 		if (time_is_over(pop, since))
 			return -ETIMEDOUT;
 		if (output_gone())
@@ -290,12 +290,14 @@ static int run(struct pop *pop)
 
 	if (code != EXIT_DONE)
 		return code;
+	signals_cancel(pop->consumer, NULL);
 	report_resumed(pop);
 	code = prepare_copies(pop);
 	if (code == EXIT_DONE) {
 		code = stream(pop);
 		report_missed(pop);
 	}
+	signals_cancel(NULL, NULL);
 	if (pop->leave)
 		mqshm_consumer_leave(pop->consumer);
 	else

@@ -156,7 +156,7 @@ static int wait_consumers(struct push *push, unsigned count)
 		complain("queue '%s' waits for %u consumer%s (mqshm pop %s)", push->name, count, plural(count),
 			 push->name);
 	while ((result == -ETIMEDOUT || result == -EINTR) && !signals_seen())
-		result = mqshm_producer_wait_consumers(push->producer, count, MQSHM_EVER, WAIT_SLICE_MS);
+		result = mqshm_producer_wait_consumers(push->producer, count, MQSHM_EVER, -1);
 	if (result < 0 && !signals_seen())
 		return library_error();
 	return result < 0 ? EXIT_FAILED : EXIT_DONE;
@@ -255,7 +255,9 @@ int cmd_push(int argc, char **argv)
 	signals_catch();
 	code = open_queue(&push, &wish);
 	if (code == EXIT_DONE) {
-		code = run(&push, &wish);
+		signals_cancel(NULL, push.producer);
+		code = signals_seen() ? EXIT_FAILED : run(&push, &wish);
+		signals_cancel(NULL, NULL);
 		if (code == EXIT_DONE)
 			mqshm_producer_close(push.producer);
 		else /* the readers shall not take a part for the whole */

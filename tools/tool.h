@@ -20,8 +20,8 @@
 #define EXIT_USAGE 2
 
 /*
- * Waits are cut into slices of this length, so that a signal that came just before a wait began is seen soon, and
- * the progress line moves.
+ * Waits are cut into slices of this length, so that the progress line moves, and that it is seen when nobody reads
+ * stdout any more, or that a signal came while no queue was there yet.
  */
 #define WAIT_SLICE_MS 200
 
@@ -67,6 +67,7 @@ bool output_gone(void);      /* nobody reads stdout any more */
 
 /* ---- signals.c: SIGINT, SIGTERM and SIGHUP end a command in order */
 void signals_catch(void);
+void signals_cancel(struct mqshm_consumer *consumer, struct mqshm_producer *producer); /* from now on; NULL: none, before a close */
 int signals_seen(void);	      /* the signal, or 0 */
 int signals_end(int code);    /* end as the seen signal would; without one: code */
 
