@@ -1,31 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leaving on Ctrl-C: a signal handler that only sets a flag ends a wait with -EINTR; the program then closes its
- * handle as usual. (No function of the library may be called in the handler itself.)
+ * Leaving on Ctrl-C: the signal handler cancels the handle, so the wait ends, or the next one does if the signal came
+ * just before it. The program then closes its handle as usual. (No other function may be called in a handler.)
  */
 #include <errno.h>
 #include <mqshm.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop;
+static struct mqshm_consumer *consumer; /* there before the handler is set, and closed after it is taken back */
 
 static void on_signal(int number)
 {
 	(void)number;
-	stop = 1;
+	mqshm_consumer_cancel(consumer);
 }
 
 int main(void)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	struct mqshm_queue_options queue = { .size = sizeof(queue), .block_size = 64 };
-	struct mqshm_consumer *consumer;
 	char name[64], data[64];
-	ssize_t rc = 0;
+	ssize_t rc;
 
 	snprintf(name, sizeof(name), "stop-on-signal-%d", (int)getpid());
 	if (mqshm_consumer_open(&consumer, name, &queue, NULL) < 0) {
@@ -40,15 +38,14 @@ int main(void)
 		_exit(0);
 	}
 
-	/* A finite timeout: a signal that comes just before the wait sets the flag, but has no wait to interrupt. */
-	while (!stop) {
-		rc = mqshm_consumer_pop(consumer, data, sizeof(data), NULL, 200);
-		if (rc < 0 && rc != -EINTR && rc != -ETIMEDOUT)
-			break;
-	}
+	/* A signal that comes while it sleeps ends the wait itself; the cancel is then still there for the next one. */
+	do
+		rc = mqshm_consumer_pop(consumer, data, sizeof(data), NULL, -1);
+	while (rc >= 0 || rc == -EINTR);
 	printf("stopped: %s\n", mqshm_last_error());
+	signal(SIGINT, SIG_DFL);
 	mqshm_consumer_close(consumer);
 	while (wait(NULL) > 0)
 		;
-	return stop && (rc == -EINTR || rc == -ETIMEDOUT) ? 0 : 1;
+	return rc == -ECANCELED ? 0 : 1;
 }

@@ -255,6 +255,7 @@ struct mqshm_queue_info {
 	uint32_t metadata_size;
 	uint8_t metadata[MQSHM_METADATA_MAX];
 	uint64_t ring_bytes, created_at_ns;
+	uint32_t slow_policy, slow_ms;
 };
 
 /* ---- producers -------------------------------------------------------------------------------------------- */

@@ -87,8 +87,6 @@ int mqshm_lost_role(const struct mqshm_mapping *m)
 	bool same = MQSHM_SLOT_GENERATION(smp_load_acquire(&self->state)) == MQSHM_SLOT_GENERATION(m->state);
 	uint32_t why = same ? READ_ONCE(self->why) : 0, by = READ_ONCE(self->ended_by);
 
-	if (READ_ONCE(m->ring.info->dead))
-		return mqshm_error(-ESTALE, "queue '%s' was removed", m->name);
 	if (why == MQSHM_WHY_SLOW)
 		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by pid %u: it was held back for %u ms", m->name,
 				   by, m->ring.slow_ms);
@@ -97,6 +95,8 @@ int mqshm_lost_role(const struct mqshm_mapping *m)
 	if (why == MQSHM_WHY_HOSTILE)
 		return mqshm_error(-ECONNABORTED, "evicted from queue '%s' by pid %u: the cursor was out of bounds", m->name,
 				   by);
+	if (READ_ONCE(m->ring.info->dead)) /* after why: without who was evicted the queue may have gone */
+		return mqshm_error(-ESTALE, "queue '%s' was removed", m->name);
 	return mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", m->name);
 }
 

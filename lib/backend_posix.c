@@ -229,6 +229,7 @@ static int resume(struct posix_mapping *p, const struct mqshm_attach *how, struc
 		fill_participant(p, participant, how);
 		reader->ring = r;
 		reader->slot = i - r->max_producers;
+		reader->lossy = how->flags & MQSHM_LOSSY || r->flags & MQSHM_OVERWRITE;
 		rc = reader_resume(reader, generation);
 		if (rc) {
 			posix_end_role(p, i, MQSHM_SLOT_ENDED, 0, MQSHM_WHY_HOSTILE);

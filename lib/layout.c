@@ -297,6 +297,8 @@ void mqshm_fill_info(const struct mqshm_ring *ring, const char *name, struct mqs
 		.flags = ring->flags,
 		.ring_bytes = ring->ring_bytes,
 		.created_at_ns = READ_ONCE(info->created_at_ns),
+		.slow_policy = ring->slow_policy,
+		.slow_ms = ring->slow_ms,
 	};
 	strcpy(out->name, name);
 	out->metadata_size = metadata < MQSHM_METADATA_MAX ? metadata : MQSHM_METADATA_MAX;

@@ -103,20 +103,24 @@ struct nap {
 /* Mutex held: arm, look, and make ready to sleep. True: there was news. */
 static bool look(struct notify_thread *t, struct nap *nap)
 {
-	uint64_t now = mqshm_now_ns(), interval = mqshm_liveness_interval(READ_ONCE(notifiers)), until;
+	uint64_t now = mqshm_now_ns(), interval = mqshm_liveness_interval(READ_ONCE(notifiers)), until, check_until = now;
 	bool news = false;
 
 	nap->words[0] = &t->control;
 	nap->values[0] = READ_ONCE(t->control);
 	nap->until_ns = MQSHM_FOREVER;
 	nap->count = 1;
-	for (uint32_t i = 0; i < t->count; i++)
-		if (t->list[i]->watched)
-			nap->values[1 + i] = mqshm_arm(t->list[i]->armed); /* to its place below */
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (!t->list[i]->watched)
+			continue;
+		nap->values[1 + i] = mqshm_arm(t->list[i]->armed); /* to its place below */
+		if (now >= t->list[i]->next_check_ns)
+			check_until = now + interval / 4; /* awake for one: those that are due soon, too */
+	}
 	smp_mb(); /* MO-2, MO-5: armed before we look */
 	for (uint32_t i = 0; i < t->count; i++) {
 		struct mqshm_notifier *n = t->list[i];
-		bool due = now >= n->next_check_ns;
+		bool due = check_until >= n->next_check_ns;
 
 		if (!n->watched)
 			continue;

@@ -665,6 +665,7 @@ static int ready(void *handle)
 		rc = enter(p, 0);
 		if (rc)
 			return rc == -EAGAIN ? (p->busy = true, 0) : rc;
+		mqshm_log_hold(); /* the lock is held */
 	}
 	p->busy = false;
 	rc = writer_stage(&p->writer, p->block_size, &payload);
@@ -675,8 +676,10 @@ static int ready(void *handle)
 	} else if (rc == -EAGAIN) {
 		publish_need(p);
 	}
-	if (p->shared)
+	if (p->shared) {
 		mqshm_lock_release(&p->lock);
+		mqshm_log_deliver();
+	}
 	return !rc ? 1 : rc == -EAGAIN ? 0 : damaged(p, rc);
 }
 

@@ -64,8 +64,8 @@ static bool look(const struct mqshm_wait *w, bool pauses)
 
 static int check(struct mqshm_wait *w, uint64_t now)
 {
-	if (now < w->patience->next_check_ns)
-		return 0;
+	if (now < w->patience->next_check_ns && w->patience->next_check_ns - now <= MQSHM_LIVENESS_NS)
+		return 0; /* not so after a wait on many, which looks seldom */
 	w->patience->next_check_ns = now + MQSHM_LIVENESS_NS;
 	return w->check ? w->check(w->arg) : 0;
 }

@@ -62,15 +62,18 @@ static bool cancelled(const struct mqshm_wait_item *items, size_t count)
 /* Look whether the peers live that have not been looked at for a while. next: when to do so again. True: try again. */
 static bool check_peers(const struct mqshm_wait_item *items, size_t count, uint64_t *next)
 {
-	uint64_t now = mqshm_now_ns(), interval = mqshm_liveness_interval(count);
+	uint64_t now = mqshm_now_ns(), interval = mqshm_liveness_interval(count), check_until = now;
 	struct mqshm_waitable w;
 	bool changed = false;
 
 	*next = MQSHM_FOREVER;
+	for (size_t i = 0; i < count; i++)
+		if (waitable(&items[i], &w) && now >= w.patience->next_check_ns)
+			check_until = now + interval / 4; /* awake for one: those that are due soon, too */
 	for (size_t i = 0; i < count; i++) {
 		if (!waitable(&items[i], &w))
 			continue;
-		if (now >= w.patience->next_check_ns) {
+		if (check_until >= w.patience->next_check_ns) {
 			w.patience->next_check_ns = now + interval;
 			changed |= w.check(w.handle) != 0;
 		}

@@ -18,6 +18,10 @@ static const char help[] =
 	"  --metadata TEXT    kept with the queue for its users, at most 256 bytes; default none\n"
 	"  --overflow WHAT    a full queue lets the producer wait for the slowest consumer (block, the\n"
 	"                     default) or drops its oldest message (overwrite)\n"
+	"  --slow WHAT        a consumer that lives but holds the producer of a full queue back: let it\n"
+	"                     (block, the default), or once it has not moved for MS milliseconds, 1 to\n"
+	"                     2147483647, take its role away (evict:MS) or make it lossy (demote:MS);\n"
+	"                     not with overwrite\n"
 	"  --hold             keep everything until a first consumer comes (with --persistent also when its\n"
 	"                     producer leaves before that); not with overwrite\n"
 	"  --shared           several producers at a time; default one\n"
@@ -33,6 +37,7 @@ static const struct option long_options[] = {
 	{ "consumers", required_argument, NULL, 'c' },
 	{ "metadata", required_argument, NULL, 'm' },
 	{ "overflow", required_argument, NULL, 'o' },
+	{ "slow", required_argument, NULL, 'S' },
 	{ "hold", no_argument, NULL, 'H' },
 	{ "shared", no_argument, NULL, 's' },
 	{ "persistent", no_argument, NULL, 'p' },
@@ -82,6 +87,8 @@ static bool parse_option(int code, struct mqshm_queue_options *queue)
 		choice = parse_choice("--overflow", optarg, overflows);
 		queue->flags = (queue->flags & ~(uint32_t)MQSHM_OVERWRITE) | (choice == 1 ? MQSHM_OVERWRITE : 0);
 		return choice >= 0;
+	case 'S':
+		return parse_slow("--slow", optarg, queue);
 	case 'H':
 		queue->flags |= MQSHM_HOLD;
 		return true;
@@ -113,6 +120,8 @@ int cmd_create(int argc, char **argv)
 		return EXIT_USAGE;
 	if ((queue.flags & MQSHM_HOLD) && (queue.flags & MQSHM_OVERWRITE))
 		return usage_error("--hold and --overflow overwrite exclude each other");
+	if (queue.slow_policy && (queue.flags & MQSHM_OVERWRITE))
+		return usage_error("--slow and --overflow overwrite exclude each other: nobody holds its producer back");
 	result = mqshm_queue_create(argv[optind], &queue);
 	if (result < 0)
 		return library_error();

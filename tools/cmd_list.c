@@ -55,7 +55,7 @@ static const char *producer_word(const struct mqshm_stat *s, char *text, size_t 
 
 static char *describe(const struct mqshm_stat *s)
 {
-	char producer[16], options[80], *line;
+	char producer[16], options[120], *line;
 
 	if (s->error)
 		return asprintf(&line, "  %s", s->error_text) < 0 ? NULL : line;

@@ -15,7 +15,8 @@
 #define CONSUMERS_DEFAULT 32 /* of a queue made without max_consumers */
 
 static const char help[] =
-	"usage: mqshm push NAME [FILE] [--lines] [--block BYTES] [--nodes N] [--wait N] [-v]\n"
+	"usage: mqshm push NAME [FILE] [--lines] [--block BYTES] [--nodes N] [--slow WHAT]\n"
+	"                  [--wait N] [-v]\n"
 	"Send FILE (default, and for '-': stdin) through the queue NAME, which is created when needed.\n"
 	"Begins when N consumers have ever attached, and says that it waits for them; leaves when all who\n"
 	"are attached have read everything, or have left. On a terminal stderr shows the progress: bytes,\n"
@@ -24,11 +25,14 @@ static const char help[] =
 	"                  (K, M, G: 1024 and so on); default what the queue has, 12800 for a new one\n"
 	"  --lines         each line is a message, without its newline; --block is the longest line then\n"
 	"  --nodes N       of a new queue: most messages outstanding, 1 to 1073741824; default 1024\n"
+	"  --slow WHAT     of a new queue: what becomes of a consumer that lives but has not moved for MS\n"
+	"                  milliseconds while this waits for it: block (default), evict:MS or demote:MS,\n"
+	"                  see 'mqshm create --help'. Whoever is evicted or demoted is named on stderr\n"
 	"  --wait N        how many consumers to wait for, 0 to 256; default 1. 0 begins at once, and warns\n"
 	"                  at the end when there was data that nobody read\n"
 	"  -v, --verbose   a summary on stderr at the end\n"
 	"  --help          this text\n\n"
-	"A queue that exists must have the --block and --nodes that are given, whatever else it has.\n\n"
+	"A queue that exists must have the --block, --nodes and --slow that are given, whatever else it has.\n\n"
 	"exit codes: 0 all was pushed; 1 failed (a line too long, the queue has a producer, ...); 2 wrong\n"
 	"usage; a signal ends it as that signal does. When it fails or a signal ends it, its readers\n"
 	"exit with 1: what they have is not the whole\n\n"
@@ -39,6 +43,7 @@ static const struct option long_options[] = {
 	{ "lines", no_argument, NULL, 'l' },
 	{ "block", required_argument, NULL, 'b' },
 	{ "nodes", required_argument, NULL, 'n' },
+	{ "slow", required_argument, NULL, 's' },
 	{ "wait", required_argument, NULL, 'w' },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -66,6 +71,7 @@ static bool parse(int argc, char **argv, struct wish *wish, int *code)
 		}
 		if (option == '?' || (option == 'b' && !parse_bytes("--block", optarg, 1, MQSHM_BLOCK_MAX, &number)) ||
 		    (option == 'n' && !parse_number("--nodes", optarg, 1, MQSHM_NODES_MAX, &number)) ||
+		    (option == 's' && !parse_slow("--slow", optarg, &wish->queue)) ||
 		    (option == 'w' && !parse_number("--wait", optarg, 0, MQSHM_CONSUMERS_MAX, &number)))
 			return false;
 		if (option == 'b')
@@ -76,7 +82,7 @@ static bool parse(int argc, char **argv, struct wish *wish, int *code)
 			wish->wait = (unsigned)number;
 		else if (option == 'l')
 			wish->lines = true;
-		else
+		else if (option == 'v')
 			wish->verbose = true;
 	}
 	if (!check_arguments(argc, argv, 2, "NAME") || !parse_name(argv[optind]))
@@ -106,18 +112,32 @@ static bool open_input(struct push *push, const char *file)
 	return true;
 }
 
+static void tell_slow(const struct mqshm_slow *slow, void *arg)
+{
+	struct mqshm_participant_stat who = { .pid = slow->pid };
+	char comm[16];
+
+	(void)arg;
+	memcpy(who.comm, slow->comm, sizeof who.comm);
+	stat_comm(&who, comm);
+	complain("queue '%s': %s consumer %u, pid %d (%s): it did not move for %s with %s message%s to read", slow->queue,
+		 slow->policy == MQSHM_SLOW_EVICT ? "evicted" : "demoted", (unsigned)slow->id, (int)slow->pid, comm,
+		 unit_time(slow->blocked_ns).text, unit_exact(slow->lag).text, plural(slow->lag));
+}
+
 static int open_queue(struct push *push, struct wish *wish)
 {
+	struct mqshm_producer_options options = { .size = sizeof options, .slow = tell_slow };
 	struct mqshm_queue_info info = { 0 };
 	int result;
 
 	wish->queue.flags = MQSHM_ANY_FLAGS;
 	if (wish->wait > CONSUMERS_DEFAULT)
 		wish->queue.max_consumers = wish->wait; /* of a new queue */
-	result = mqshm_producer_open(&push->producer, push->name, &wish->queue, NULL);
+	result = mqshm_producer_open(&push->producer, push->name, &wish->queue, &options);
 	if (result == -EEXIST && wish->queue.max_consumers) {
 		wish->queue.max_consumers = 0;
-		result = mqshm_producer_open(&push->producer, push->name, &wish->queue, NULL);
+		result = mqshm_producer_open(&push->producer, push->name, &wish->queue, &options);
 	}
 	if (!result)
 		result = mqshm_producer_info(push->producer, &info);
@@ -136,7 +156,7 @@ static int wait_consumers(struct push *push, unsigned count)
 		complain("queue '%s' waits for %u consumer%s (mqshm pop %s)", push->name, count, plural(count),
 			 push->name);
 	while ((result == -ETIMEDOUT || result == -EINTR) && !signals_seen())
-		result = mqshm_producer_wait_consumers(push->producer, count, MQSHM_EVER, WAIT_SLICE_MS);
+		result = mqshm_producer_wait_consumers(push->producer, count, MQSHM_EVER, -1);
 	if (result < 0 && !signals_seen())
 		return library_error();
 	return result < 0 ? EXIT_FAILED : EXIT_DONE;
@@ -235,7 +255,9 @@ int cmd_push(int argc, char **argv)
 	signals_catch();
 	code = open_queue(&push, &wish);
 	if (code == EXIT_DONE) {
-		code = run(&push, &wish);
+		signals_cancel(NULL, push.producer);
+		code = signals_seen() ? EXIT_FAILED : run(&push, &wish);
+		signals_cancel(NULL, NULL);
 		if (code == EXIT_DONE)
 			mqshm_producer_close(push.producer);
 		else /* the readers shall not take a part for the whole */

@@ -11,13 +11,17 @@ static const char help[] =
 	"usage: mqshm stat NAME [--json]\n"
 	"Show the queue NAME: geometry, producer, consumers, counters. Looking does not make one a user.\n\n"
 	"  --json    one JSON object: name, backend, node_count, block_size, ring_bytes, max_consumers,\n"
-	"            metadata, overflow, producer {pid, alive, comm} or null (producers [...] for a shared\n"
-	"            queue), consumers [{id, pid, alive, comm, lag, missed, lossy, last_access_ns}],\n"
-	"            total_pushed, total_popped, overwrite_count, depth, blocked_by (id of a consumer, or\n"
-	"            null) and more. Metadata that is not UTF-8: such a byte XX is given as \\u00XX; the\n"
+	"            metadata, overflow, slow_policy, slow_ms, producer {pid, alive, comm} or null\n"
+	"            (producers [...] for a shared queue), consumers [{id, pid, alive, comm, lag, missed,\n"
+	"            lossy, last_access_ns, demoted, blocks_ns, leased, lease_ms, name}], total_pushed,\n"
+	"            total_popped, overwrite_count, depth, evicted, demoted, blocked_by (id of a consumer,\n"
+	"            or null) and more. Metadata that is not UTF-8: such a byte XX is given as \\u00XX; the\n"
 	"            exact bytes are in metadata_base64. Sizes are bytes, times CLOCK_REALTIME in ns\n"
 	"  --help    this text\n\n"
-	"depth is the lag of the slowest reliable consumer, or what a new one would get when there is none.\n\n"
+	"depth is the lag of the slowest reliable consumer, or what a new one would get when there is none.\n"
+	"STATE of a consumer: alive, dead or leased (it has left or died, and its cursor waits for the next\n"
+	"that comes with its name); lossy, demoted (was too slow, and is lossy since then); whom it blocks\n"
+	"and since when.\n\n"
 	"exit codes: 0 done; 1 failed (no such queue, no permission, damaged); 2 wrong usage\n\n"
 	"example: mqshm stat audio --json | jq .depth\n";
 
@@ -34,7 +38,7 @@ static void label(const char *name)
 
 static void print_geometry(const struct mqshm_stat *s)
 {
-	char flags[80];
+	char flags[120];
 
 	stat_flags(s, flags, sizeof flags);
 	label("queue");
@@ -77,6 +81,10 @@ static void print_counters(const struct mqshm_stat *s)
 	label("popped");
 	printf("%s messages by %s consumer%s so far; %s overwritten\n", unit_exact(s->total_popped).text,
 	       unit_exact(s->consumers_ever).text, plural(s->consumers_ever), unit_exact(s->overwrite_count).text);
+	if (s->slow_policy || s->evicted || s->demoted) {
+		label("too slow");
+		printf("%s evicted, %s demoted so far\n", unit_exact(s->evicted).text, unit_exact(s->demoted).text);
+	}
 	label("depth");
 	printf("%s messages not read, %s kept\n", unit_exact(s->depth).text, unit_exact(s->kept).text);
 }
@@ -99,8 +107,24 @@ static void print_producers(const struct mqshm_stat *s)
 	if (blocker) {
 		stat_comm(blocker, comm);
 		label("blocked by");
-		printf("consumer %u: pid %d (%s)\n", (unsigned)blocker->id, (int)blocker->pid, comm);
+		printf("consumer %u: pid %d (%s)%s, for %s\n", (unsigned)blocker->id, (int)blocker->pid, comm,
+		       blocker->leased ? ", leased" : "", unit_time(blocker->blocks_ns).text);
 	}
+}
+
+static void print_state(const struct mqshm_stat *s, const struct mqshm_participant_stat *c)
+{
+	if (c->leased)
+		printf("leased, %s left", unit_time(c->lease_ms * 1000000ull).text);
+	else
+		fputs(c->alive ? "alive" : "dead", stdout);
+	if (c->demoted || c->lossy)
+		fputs(c->demoted ? ", demoted" : ", lossy", stdout);
+	if (c->name[0])
+		printf(", as %.*s", (int)sizeof c->name, c->name);
+	if (s->blocked_by >= 0 && c->id == (uint32_t)s->blocked_by)
+		printf(", blocks for %s", unit_time(c->blocks_ns).text);
+	putchar('\n');
 }
 
 static void print_consumers(const struct mqshm_stat *s)
@@ -116,10 +140,10 @@ static void print_consumers(const struct mqshm_stat *s)
 		char comm[16];
 
 		stat_comm(c, comm);
-		printf("  %3u %8d  %-15s %12s %12s %14s  %-9s %s%s\n", (unsigned)c->id, (int)c->pid, comm,
+		printf("  %3u %8d  %-15s %12s %12s %14s  %-9s ", (unsigned)c->id, (int)c->pid, comm,
 		       unit_exact(c->lag).text, unit_exact(c->missed).text, unit_exact(c->popped).text,
-		       c->last_access_ns ? unit_ago(c->last_access_ns).text : "never",
-		       c->alive ? "alive" : "dead", c->lossy ? ", lossy" : "");
+		       c->last_access_ns ? unit_ago(c->last_access_ns).text : "never");
+		print_state(s, c);
 	}
 }
 

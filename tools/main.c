@@ -25,6 +25,7 @@ static const struct command {
 	{ "push", cmd_push, "send a file or stdin through a queue" },
 	{ "pop", cmd_pop, "read a queue to stdout" },
 	{ "merge", cmd_merge, "read several queues to stdout in order of time" },
+	{ "evict", cmd_evict, "take a consumer out of a queue" },
 	{ "rm", cmd_rm, "remove queues" },
 	{ "gc", cmd_gc, "clean up after processes that died" },
 	{ "bench", cmd_bench, "measure throughput and latency" },

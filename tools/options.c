@@ -9,6 +9,8 @@
 
 #include "tool.h"
 
+static const char name_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
 /* How the option was typed that getopt has just refused. */
 static const char *refused_option(char **argv)
 {
@@ -114,10 +116,45 @@ int parse_choice(const char *what, const char *text, const char *const *choices)
 	return -1;
 }
 
+/* A policy and its time are one word, so that neither can be forgotten. */
+bool parse_slow(const char *what, const char *text, struct mqshm_queue_options *queue)
+{
+	static const char *const policies[] = { "block", "evict", "demote", NULL };
+	static const uint32_t codes[] = { MQSHM_SLOW_BLOCK, MQSHM_SLOW_EVICT, MQSHM_SLOW_DEMOTE };
+	const char *colon = strchr(text, ':');
+	uint64_t ms = 0;
+	char policy[8];
+	int choice;
+
+	snprintf(policy, sizeof policy, "%.*s", colon ? (int)(colon - text) : (int)sizeof policy, text);
+	choice = parse_choice(what, policy, policies);
+	if (choice < 0)
+		return false;
+	if (!choice != !colon) {
+		usage_error(choice ? "%s: '%s' needs a time: %s:MS" : "%s: '%s' has no time", what, policy, policy);
+		return false;
+	}
+	if (colon && !parse_number(what, colon + 1, 1, MQSHM_SLOW_MS_MAX, &ms))
+		return false;
+	queue->slow_policy = codes[choice];
+	queue->slow_ms = (uint32_t)ms;
+	return true;
+}
+
+bool parse_consumer_name(const char *what, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length >= 1 && length <= MQSHM_CONSUMER_NAME_MAX && strspn(text, name_letters) == length)
+		return true;
+	usage_error("%s: '%.40s' is not a name; allowed are 1 to %d of A-Z a-z 0-9 . _ -", what, text,
+		    MQSHM_CONSUMER_NAME_MAX);
+	return false;
+}
+
 /* The library would refuse a bad name too, but with -EINVAL: here it is known to be a usage error. */
 bool parse_name(const char *text)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 	size_t length = strlen(text);
 
 	if (!length)
@@ -126,7 +163,7 @@ bool parse_name(const char *text)
 		usage_error("the queue name '%.20s...' is longer than %d characters", text, MQSHM_NAME_MAX);
 	else if (*text == '.')
 		usage_error("the queue name '%s' begins with a dot", text);
-	else if (strspn(text, letters) != length)
+	else if (strspn(text, name_letters) != length)
 		usage_error("the queue name '%s' has characters other than A-Z a-z 0-9 . _ -", text);
 	else if (!strcmp(text, "control"))
 		usage_error("the queue name 'control' is reserved");

@@ -140,7 +140,7 @@ int pop_make_copy(const struct pop *pop, struct mqshm_consumer *const *consumers
 
 		if (mqshm_consumer_info(consumers[i], &info) < 0)
 			return library_error();
-		needed |= !!(info.flags & MQSHM_OVERWRITE);
+		needed |= info.flags & MQSHM_OVERWRITE || info.slow_policy;
 		if (*room < info.block_size)
 			*room = info.block_size;
 	}
@@ -175,6 +175,8 @@ void pop_report_missed(const char *name, const struct mqshm_consumer *consumer)
 {
 	int64_t missed = mqshm_consumer_missed(consumer);
 
+	if (mqshm_consumer_demoted(consumer) > 0)
+		complain("queue '%s': was too slow, and lossy since then", name);
 	if (missed > 0)
 		complain("queue '%s': %s message%s missed", name, unit_exact((uint64_t)missed).text,
 			 missed == 1 ? " was" : "s were");

@@ -58,7 +58,7 @@ bool pop_time_is_over(const struct pop *pop, uint64_t since_ns);
 int pop_open(struct pop *pop, const char *const *names, size_t count, struct mqshm_consumer **consumers);
 
 /*
- * Where the producer of one of them does not wait for us, messages are copied before they are written: room for them, at
+ * Where the producer of one of them does not wait for us, or may stop to (a slow-consumer policy), messages are copied before they are written: room for them, at
  * least one block; else *copy becomes NULL. The exit code.
  */
 int pop_make_copy(const struct pop *pop, struct mqshm_consumer *const *consumers, size_t count, char **copy,

@@ -55,7 +55,10 @@ static void find_blocker(struct push *push, bool draining)
 	slow = slowest(stat, draining);
 	if (slow) {
 		stat_comm(slow, comm);
-		snprintf(push->blocker, sizeof push->blocker, ", waits for %d (%s)", (int)slow->pid, comm);
+		if (slow->leased)
+			snprintf(push->blocker, sizeof push->blocker, ", waits for %.20s to return", slow->name);
+		else
+			snprintf(push->blocker, sizeof push->blocker, ", waits for %d (%s)", (int)slow->pid, comm);
 	}
 	mqshm_stat_free(stat);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SIGINT, SIGTERM and SIGHUP as a flag, so that push and pop close their handle before they end. A signal can come
- * just before a read or write blocks: the handler therefore starts an alarm that interrupts again each second, until
- * the flag is looked at. Signals that were ignored from the start (nohup) stay so.
+ * just before a wait begins. One for a queue is cancelled; for a read, a write, or a queue that is not there yet the handler
+ * starts an alarm that interrupts again each second, until the flag is looked at. Signals that were ignored from the start (nohup) stay so.
  */
 #include <errno.h>
 #include <signal.h>
@@ -12,10 +12,18 @@
 
 static volatile sig_atomic_t seen; /* written by the handler only */
 
+static struct mqshm_consumer *volatile consumer; /* to be cancelled */
+static struct mqshm_producer *volatile producer;
+
 static void note_signal(int signal_number)
 {
-	if (signal_number != SIGALRM)
+	if (signal_number != SIGALRM) {
 		seen = signal_number;
+		if (consumer)
+			mqshm_consumer_cancel(consumer);
+		if (producer)
+			mqshm_producer_cancel(producer);
+	}
 	alarm(1);
 }
 
@@ -40,6 +48,12 @@ void signals_catch(void)
 	catch_signal(SIGINT);
 	catch_signal(SIGTERM);
 	catch_signal(SIGHUP);
+}
+
+void signals_cancel(struct mqshm_consumer *its_consumer, struct mqshm_producer *its_producer)
+{
+	consumer = its_consumer;
+	producer = its_producer;
 }
 
 int signals_seen(void)

@@ -77,9 +77,17 @@ static void consumers(FILE *out, const char *indent, const struct mqshm_stat *st
 
 		fprintf(out, "%s\n%s    {\"id\": %u, ", i ? "," : "", indent, (unsigned)c->id);
 		who(out, c);
-		fprintf(out, ", \"lag\": %llu, \"missed\": %llu, \"popped\": %llu, \"lossy\": %s, \"last_access_ns\": %llu}",
+		fprintf(out, ", \"lag\": %llu, \"missed\": %llu, \"popped\": %llu, \"lossy\": %s, \"last_access_ns\": %llu",
 			(unsigned long long)c->lag, (unsigned long long)c->missed, (unsigned long long)c->popped,
 			c->lossy ? "true" : "false", (unsigned long long)c->last_access_ns);
+		fprintf(out, ", \"demoted\": %s, \"blocks_ns\": %llu, \"leased\": %s, \"lease_ms\": %u, \"name\": ",
+			c->demoted ? "true" : "false", (unsigned long long)c->blocks_ns, c->leased ? "true" : "false",
+			(unsigned)c->lease_ms);
+		if (c->name[0])
+			json_string(out, c->name, strnlen(c->name, sizeof c->name));
+		else
+			fputs("null", out);
+		fputc('}', out);
 	}
 	fputc(']', out);
 }
@@ -94,6 +102,8 @@ static void counters(FILE *out, const char *in, const struct mqshm_stat *stat)
 	number(out, in, "depth", stat->depth);
 	number(out, in, "kept", stat->kept);
 	number(out, in, "consumers_ever", stat->consumers_ever);
+	number(out, in, "evicted", stat->evicted);
+	number(out, in, "demoted", stat->demoted);
 	key(out, in, "blocked_by");
 	if (stat->blocked_by < 0)
 		fputs("null", out);
@@ -124,6 +134,8 @@ void stat_json(FILE *out, const struct mqshm_stat *stat, const char *in)
 	number(out, in, "align", stat->align);
 	metadata(out, in, stat);
 	text(out, in, "overflow", stat->flags & MQSHM_OVERWRITE ? "overwrite" : "block");
+	text(out, in, "slow_policy", stat_slow_policy(stat));
+	number(out, in, "slow_ms", stat->slow_ms);
 	boolean(out, in, "shared", stat->flags & MQSHM_SHARED);
 	boolean(out, in, "hold", stat->flags & MQSHM_HOLD);
 	boolean(out, in, "persistent", stat->flags & MQSHM_PERSISTENT);

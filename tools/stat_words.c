@@ -29,6 +29,18 @@ const struct mqshm_participant_stat *stat_blocker(const struct mqshm_stat *stat)
 	return NULL;
 }
 
+const char *stat_slow_policy(const struct mqshm_stat *stat)
+{
+	switch (stat->slow_policy) {
+	case MQSHM_SLOW_EVICT:
+		return "evict";
+	case MQSHM_SLOW_DEMOTE:
+		return "demote";
+	default:
+		return "block";
+	}
+}
+
 void stat_flags(const struct mqshm_stat *stat, char *text, size_t size)
 {
 	static const struct {
@@ -49,6 +61,9 @@ void stat_flags(const struct mqshm_stat *stat, char *text, size_t size)
 		if (stat->flags & words[i].flag && length < size)
 			length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "",
 						   words[i].word);
+	if (stat->slow_policy && length < size)
+		snprintf(text + length, size - length, "%s%s after %u ms", length ? ", " : "", stat_slow_policy(stat),
+			 (unsigned)stat->slow_ms);
 }
 
 void stat_comm(const struct mqshm_participant_stat *who, char text[16])

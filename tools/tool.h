@@ -20,8 +20,8 @@
 #define EXIT_USAGE 2
 
 /*
- * Waits are cut into slices of this length, so that a signal that came just before a wait began is seen soon, and
- * the progress line moves.
+ * Waits are cut into slices of this length, so that the progress line moves, and that it is seen when nobody reads
+ * stdout any more, or that a signal came while no queue was there yet.
  */
 #define WAIT_SLICE_MS 200
 
@@ -37,6 +37,7 @@ int cmd_watch(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pop(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
+int cmd_evict(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
@@ -54,7 +55,9 @@ bool parse_number(const char *what, const char *text, uint64_t min, uint64_t max
 bool parse_bytes(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *number);
 bool parse_mode(const char *what, const char *text, uint32_t *mode);
 int parse_choice(const char *what, const char *text, const char *const *choices); /* its index, or -1 */
+bool parse_slow(const char *what, const char *text, struct mqshm_queue_options *queue); /* "evict:500" */
 bool parse_name(const char *text);
+bool parse_consumer_name(const char *what, const char *text);
 bool check_arguments(int argc, char **argv, int most, const char *missing);
 
 /* ---- output.c: writes to stdout that are checked */
@@ -65,6 +68,7 @@ bool output_gone(void);      /* nobody reads stdout any more */
 
 /* ---- signals.c: SIGINT, SIGTERM and SIGHUP end a command in order */
 void signals_catch(void);
+void signals_cancel(struct mqshm_consumer *consumer, struct mqshm_producer *producer); /* from now on; NULL: none, before a close */
 int signals_seen(void);	      /* the signal, or 0 */
 int signals_end(int code);    /* end as the seen signal would; without one: code */
 
@@ -76,7 +80,9 @@ struct unit_text {
 struct unit_text unit_bytes(double bytes);  /* "12.5 KiB" */
 struct unit_text unit_count(double count);  /* "950", "12.3k" */
 struct unit_text unit_exact(uint64_t count); /* "1,234,567" */
-struct unit_text unit_ago(uint64_t then_ns); /* CLOCK_REALTIME: "3.2 s" */
+struct unit_text unit_time(uint64_t ns);	    /* "3.2 s" */
+struct unit_text unit_seconds(uint64_t ns);  /* at most 4 characters: "3s", "12m" */
+struct unit_text unit_ago(uint64_t then_ns); /* CLOCK_REALTIME, as unit_time() */
 uint64_t clock_ns(void);		     /* CLOCK_MONOTONIC */
 const char *plural(uint64_t count);	     /* "" or "s" */
 
@@ -93,5 +99,6 @@ const char *stat_producer_state(const struct mqshm_stat *stat);	   /* "none", "a
 const struct mqshm_participant_stat *stat_blocker(const struct mqshm_stat *stat); /* the consumer, or NULL */
 void stat_flags(const struct mqshm_stat *stat, char *text, size_t size);	  /* "shared, hold" or "-" */
 void stat_comm(const struct mqshm_participant_stat *who, char text[16]); /* printable */
+const char *stat_slow_policy(const struct mqshm_stat *stat); /* "block", "evict", "demote" */
 
 #endif

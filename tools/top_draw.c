@@ -128,6 +128,17 @@ static void draw_queue(struct frame *frame, const struct top_queue *queue)
 	fputs("\r\n", frame->out);
 }
 
+/* Whom it blocks, and since when: in 17 columns with a pid of 7 digits. */
+static void blocker_state(const struct top_queue *queue, const struct top_user *user, char *text, size_t size)
+{
+	struct unit_text since = unit_seconds(user->stat.blocks_ns);
+
+	if (queue->stat.producer_count == 1 && queue->user_count)
+		snprintf(text, size, "blocks %d %s", (int)queue->users[0].stat.pid, since.text);
+	else
+		snprintf(text, size, "blocks all %s", since.text);
+}
+
 /* Who waits for whom, for the producers' and the consumers' lines. */
 static void user_state(const struct top_queue *queue, const struct top_user *user, char *text, size_t size)
 {
@@ -137,13 +148,16 @@ static void user_state(const struct top_queue *queue, const struct top_user *use
 	if (!user->stat.alive)
 		snprintf(text, size, "dead");
 	else if (!user->producer && s->blocked_by >= 0 && user->stat.id == (uint32_t)s->blocked_by)
-		snprintf(text, size, s->producer_count == 1 ? "blocks %d" : "blocks producers",
-			 queue->user_count ? (int)queue->users[0].stat.pid : 0);
+		blocker_state(queue, user, text, size);
 	else if (user->producer && s->blocked_by >= 0)
 		for (size_t i = 0; i < queue->user_count; i++) {
 			if (!queue->users[i].producer && queue->users[i].stat.id == (uint32_t)s->blocked_by)
 				snprintf(text, size, "waits for %d", (int)queue->users[i].stat.pid);
 		}
+	else if (user->stat.leased)
+		snprintf(text, size, "leased for %s", unit_seconds(user->stat.lease_ms * 1000000ull).text);
+	else if (user->stat.demoted)
+		snprintf(text, size, "demoted, -%s", unit_count((double)user->stat.missed).text);
 	else if (user->stat.missed)
 		snprintf(text, size, "missed %s", unit_count((double)user->stat.missed).text);
 	else if (user->stat.lossy)
@@ -152,12 +166,15 @@ static void user_state(const struct top_queue *queue, const struct top_user *use
 
 static void draw_user(struct frame *frame, const struct top_queue *queue, const struct top_user *user)
 {
-	char line[LINE], name[64], state[32], full[8] = "", comm[16];
+	char line[LINE], name[80], state[48], full[8] = "", comm[16];
 	const struct mqshm_participant_stat *s = &user->stat;
 	bool blocks = !user->producer && queue->stat.blocked_by >= 0 && s->id == (uint32_t)queue->stat.blocked_by;
 
 	stat_comm(s, comm);
-	snprintf(name, sizeof name, "  %c %d %s", user->producer ? '>' : '<', (int)s->pid, comm);
+	if (s->name[0])
+		snprintf(name, sizeof name, "  < %d %.31s (%s)", (int)s->pid, s->name, comm);
+	else
+		snprintf(name, sizeof name, "  %c %d %s", user->producer ? '>' : '<', (int)s->pid, comm);
 	user_state(queue, user, state, sizeof state);
 	if (!user->producer)
 		put_full(full, s->lag, queue->stat.node_count);

@@ -58,16 +58,11 @@ struct unit_text unit_exact(uint64_t count)
 	return out;
 }
 
-struct unit_text unit_ago(uint64_t then_ns)
+struct unit_text unit_time(uint64_t ns)
 {
 	struct unit_text out;
-	struct timespec now;
-	double seconds;
+	double seconds = (double)ns / 1e9;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)then_ns / 1e9;
-	if (seconds < 0)
-		seconds = 0;
 	if (seconds < 1)
 		snprintf(out.text, sizeof out.text, "%.0f ms", seconds * 1e3);
 	else if (seconds < 120)
@@ -79,6 +74,32 @@ struct unit_text unit_ago(uint64_t then_ns)
 	else
 		snprintf(out.text, sizeof out.text, "%.0f days", seconds / 86400);
 	return out;
+}
+
+struct unit_text unit_seconds(uint64_t ns)
+{
+	struct unit_text out;
+	uint64_t seconds = ns / 1000000000u;
+
+	if (seconds < 100)
+		snprintf(out.text, sizeof out.text, "%us", (unsigned)seconds);
+	else if (seconds < 6000)
+		snprintf(out.text, sizeof out.text, "%um", (unsigned)(seconds / 60));
+	else if (seconds < 360000)
+		snprintf(out.text, sizeof out.text, "%uh", (unsigned)(seconds / 3600));
+	else
+		snprintf(out.text, sizeof out.text, "%ud", (unsigned)(seconds / 86400 < 999 ? seconds / 86400 : 999));
+	return out;
+}
+
+struct unit_text unit_ago(uint64_t then_ns)
+{
+	struct timespec now;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return unit_time(now_ns > then_ns ? now_ns - then_ns : 0);
 }
 
 uint64_t clock_ns(void)

@@ -794,7 +794,8 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 }
 
 /*
- * Take on the cursor of a LEASED slot, as its owner of the next generation. When it is reliable it has held the
+ * Take on the cursor of a LEASED slot, as its owner of the next generation; rd->lossy says whether it was lossy from the
+ * start, else one without a bit was demoted. When it is reliable it has held the
  * producer back all the time, so nothing needs to be looked at twice: one store of the state makes it ours. 0 or -EBADMSG.
  */
 static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
@@ -807,10 +808,9 @@ static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
 
 	rd->area = ring_area(r, rd->slot);
 	rd->state_word = &participant->state;
+	rd->state = generation << 8 | (!reliable && !rd->lossy ? MQSHM_SLOT_DEMOTED : MQSHM_SLOT_LIVE);
 	rd->lossy = !reliable;
 	rd->racy = rd->lossy || r->slow_policy;
-	rd->state = generation << 8 |
-		    (!reliable && !(READ_ONCE(participant->flags) & MQSHM_ROLE_LOSSY) ? MQSHM_SLOT_DEMOTED : MQSHM_SLOT_LIVE);
 	position = READ_ONCE(rd->area->position);
 	sequence = READ_ONCE(rd->area->sequence);
 	if (rc || position < r->base || position > tail || position % r->align || sequence > next)

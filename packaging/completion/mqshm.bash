@@ -19,24 +19,25 @@ _mqshm()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop merge rm gc bench --help --version' -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W 'create list stat top watch push pop merge evict rm gc bench --help --version' -- "$current")
 		return
 	fi
 	case $previous in
 	--from) words='latest oldest beginning' ;;
 	--overflow) words='block overwrite' ;;
-	--nodes | --block | --consumers | --metadata | --mode | --wait | --count | --timeout | --sync | --only | --reps | --at-most | --seconds-per-run) return ;;
+	--slow) words='block evict:500 demote:500' ;;
+	--nodes | --block | --consumers | --metadata | --mode | --wait | --count | --timeout | --sync | --as | --lease | --only | --reps | --at-most | --seconds-per-run) return ;;
 	esac
 	if [[ -n $words ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 		return
 	fi
 	case $command in
-	create) words='--nodes --block --consumers --metadata --overflow --hold --shared --persistent --mode' ;;
+	create) words='--nodes --block --consumers --metadata --overflow --slow --hold --shared --persistent --mode' ;;
 	list | stat) words='--json' ;;
 	watch) words='--json --new --count --timeout' ;;
-	push) words='--lines --block --nodes --wait --verbose' ;;
-	pop) words='--from --count --timeout --lines --raw --json --lossy' ;;
+	push) words='--lines --block --nodes --slow --wait --verbose' ;;
+	pop) words='--from --count --timeout --lines --raw --json --lossy --as --lease --leave' ;;
 	merge) words='--sync --from --count --timeout --lines --raw --json --lossy' ;;
 	rm) words='--force' ;;
 	gc) words='--quiet' ;;
@@ -48,13 +49,13 @@ _mqshm()
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--nodes | --block | --wait | --from | --count | --timeout | --sync) ((i++)) ;;
+		--nodes | --block | --slow | --wait | --from | --count | --timeout | --sync | --as | --lease) ((i++)) ;;
 		-*) ;;
 		*) ((names++)) ;;
 		esac
 	done
 	case $command:$names in
-	stat:0 | push:0 | pop:0 | gc:0 | merge:* | rm:* | watch:*)
+	stat:0 | push:0 | pop:0 | evict:0 | gc:0 | merge:* | rm:* | watch:*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_mqshm_queues)" -- "$current")
 		;;
 	push:1)

@@ -4,7 +4,7 @@
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/lib.bash"
 
-commands='create list stat top watch push pop merge rm gc bench'
+commands='create list stat top watch push pop merge evict rm gc bench'
 
 for command in $commands; do
 	text=$("$MQSHM" "$command" --help 2> "$WORK/err")
@@ -43,10 +43,12 @@ completes()
 
 check "the bash completion loads silently" equal "$(bash --norc -c 'source packaging/completion/mqshm.bash' 2>&1)" ''
 check "it completes commands" completes 'push pop' mqshm p
-check "it completes options" completes '--lines --lossy' mqshm pop x --l
+check "it completes options" completes '--lines --lossy --lease --leave' mqshm pop x --l
 check "it completes values" completes 'block' mqshm create --overflow b
+check "... of --slow" completes 'evict:500' mqshm create --slow e
 "$MQSHM" create "$Q-complete" > /dev/null
 check "it completes queues" completes "$Q-complete" mqshm stat "$Q-"
+check "... for evict" completes "$Q-complete" mqshm evict "$Q-"
 check "it completes no second queue for stat" completes '' mqshm stat "$Q-complete" "$Q-"
 check "it completes a second queue for merge" completes "$Q-complete" mqshm merge "$Q-complete" "$Q-"
 "$MQSHM" rm "$Q-complete" > /dev/null

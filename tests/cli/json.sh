@@ -27,7 +27,7 @@ q=$Q-stat
 "$MQSHM" stat "$q" --json > "$WORK/stat"
 check "stat exits 0" equal $? 0
 check "stat is valid" valid "$WORK/stat"
-check "stat has all keys" holds "$WORK/stat" 'set(d) >= set("name backend node_count block_size ring_bytes max_consumers metadata overflow producer consumers total_pushed total_popped overwrite_count depth blocked_by".split())'
+check "stat has all keys" holds "$WORK/stat" 'set(d) >= set("name backend node_count block_size ring_bytes max_consumers metadata overflow producer consumers total_pushed total_popped overwrite_count depth blocked_by slow_policy slow_ms evicted demoted".split())'
 check "geometry" holds "$WORK/stat" '(d["node_count"], d["block_size"], d["max_consumers"]) == (20, 100, 7)'
 check "ring_bytes have room for all" holds "$WORK/stat" 'd["ring_bytes"] >= 21 * 104'
 check "metadata" holds "$WORK/stat" 'd["metadata"] == "tea \"ü\" \\ /"'
@@ -45,7 +45,7 @@ seq 3 >&3
 wait_until stat_is "$q" total_popped 3
 "$MQSHM" stat "$q" --json > "$WORK/stat"
 check "the producer" holds "$WORK/stat" "d['producer']['pid'] == $push and d['producer']['alive'] is True and d['producer']['comm'] == 'mqshm'"
-check "the consumer's keys" holds "$WORK/stat" 'set(d["consumers"][0]) >= set("id pid alive comm lag missed lossy last_access_ns".split())'
+check "the consumer's keys" holds "$WORK/stat" 'set(d["consumers"][0]) >= set("id pid alive comm lag missed lossy last_access_ns demoted blocks_ns leased lease_ms name".split())'
 check "the consumer" holds "$WORK/stat" "[(c['pid'], c['alive'], c['comm'], c['lag'], c['missed'], c['lossy']) for c in d['consumers']] == [($pop, True, 'mqshm', 0, 0, True)]"
 check "counters" holds "$WORK/stat" '(d["total_pushed"], d["total_popped"], d["depth"]) == (3, 3, 3)'
 exec 3>&-
@@ -60,6 +60,18 @@ check "metadata of any bytes is valid" valid "$WORK/stat"
 check "... a byte that is not UTF-8 as its number" holds "$WORK/stat" 'd["metadata"] == "\xff\xc3(\xed\xa0\x80\x01\x7f"'
 check "... and exact in base64" holds "$WORK/stat" 'base64.b64decode(d["metadata_base64"]) == b"\xff\xc3\x28\xed\xa0\x80\x01\x7f"'
 check "a shared queue has producers" holds "$WORK/stat" 'd["producers"] == [] and d["shared"] is True and d["overflow"] == "overwrite"'
+
+"$MQSHM" create "$Q-slow" --slow demote:1234 > /dev/null
+"$MQSHM" pop "$Q-slow" --as 'the.one' --lease 3600000 --timeout 0 > /dev/null 2>&1
+"$MQSHM" stat "$Q-slow" --json > "$WORK/slow"
+check "the policy and its time" holds "$WORK/slow" '(d["slow_policy"], d["slow_ms"], d["evicted"], d["demoted"]) == ("demote", 1234, 0, 0)'
+check "none is 'block'" holds "$WORK/stat" '(d["slow_policy"], d["slow_ms"]) == ("block", 0)'
+check "a leased consumer" holds "$WORK/slow" '[(c["name"], c["leased"], c["demoted"], c["lossy"], c["blocks_ns"]) for c in d["consumers"]] == [("the.one", True, False, False, 0)]'
+check "... what is left of its lease" holds "$WORK/slow" '3000000 < d["consumers"][0]["lease_ms"] <= 3600000'
+"$MQSHM" evict "$Q-slow" 0 > /dev/null
+"$MQSHM" stat "$Q-slow" --json > "$WORK/slow"
+check "evicted ones are counted" holds "$WORK/slow" 'd["evicted"] == 1 and d["consumers"] == []'
+"$MQSHM" rm "$Q-slow" > /dev/null
 
 echo 'no queue' > "/dev/shm/mqshm.$Q-foreign"
 "$MQSHM" list --json > "$WORK/list"

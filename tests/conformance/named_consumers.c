@@ -290,6 +290,27 @@ TEST(a_lossy_one_counts_what_it_missed_while_away)
 	check_gone(name);
 }
 
+/* On an overwrite queue all are lossy; that does not make a successor one that was demoted. */
+TEST(a_successor_on_an_overwrite_queue)
+{
+	struct mqshm_queue_options q = geometry(8, 8, MQSHM_OVERWRITE);
+	const char *name = test_queue("over");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_consumer *c = open_named(name, "meter", LONG_MS, 0, 0);
+
+	push_numbers(p, 0, 4);
+	pop_numbers(c, 0, 2);
+	EXPECT(mqshm_consumer_close(c), 0);
+	c = open_named(name, "meter", LONG_MS, 0, 0);
+	EXPECT(mqshm_consumer_resumed(c), 1);
+	EXPECT(mqshm_consumer_demoted(c), 0);
+	CHECK_EQ(STAT(name, consumers[0].demoted), 0);
+	pop_numbers(c, 2, 4);
+	EXPECT(mqshm_consumer_leave(c), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+	check_gone(name);
+}
+
 TEST(evicted_by_hand_while_leased)
 {
 	struct mqshm_queue_options q = geometry(8, 8, 0);

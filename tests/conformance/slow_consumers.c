@@ -304,6 +304,33 @@ TEST(evicted_by_hand)
 	check_gone(s->name);
 }
 
+/* It learns that it was evicted also when it asks after the queue has gone with its last user. */
+TEST(evicted_and_the_queue_gone)
+{
+	struct mqshm_queue_options q = slow_queue(MQSHM_SLOW_EVICT, 0);
+	const char *name = test_queue("gone");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+	uint64_t value;
+
+	push_numbers(p, 0, 2 * NODES);
+	EXPECT(mqshm_producer_close(p), 0);
+	check_gone(name);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -ECONNABORTED);
+	CHECK_STR(mqshm_last_error(), "evicted");
+	EXPECT(mqshm_consumer_close(c), 0);
+
+	q.slow_policy = MQSHM_SLOW_DEMOTE; /* who was only demoted learns of the removal */
+	p = open_producer(name, &q);
+	c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+	push_numbers(p, 0, 2 * NODES);
+	EXPECT(mqshm_consumer_demoted(c), 1);
+	EXPECT(mqshm_queue_remove(name, MQSHM_FORCE), 0);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -ESTALE);
+	EXPECT(mqshm_consumer_close(c), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
 /* What a zero-copy reader looks at while it is made lossy is only confirmed by release. */
 TEST(demoted_while_it_looks)
 {

@@ -364,6 +364,32 @@ TEST(a_death_is_told)
 	check_gone(s->names[0]);
 }
 
+/* After a wait on many, which looks seldom, a wait on one looks as often as ever: here the other would take 800 ms. */
+TEST(a_death_is_told_soon_after_a_wait_on_many)
+{
+	struct mqshm_queue_options q = geometry(4, 8, 0);
+	struct shared *s = shared_memory(sizeof *s);
+	struct mqshm_wait_item items[240];
+	uint64_t value;
+	pid_t pid;
+
+	snprintf(s->names[0], sizeof s->names[0], "%s", test_queue("soon"));
+	q.max_consumers = MQSHM_CONSUMERS_MAX;
+	for (size_t i = 0; i < 240; i++)
+		items[i] = for_consumer(open_consumer(s->names[0], &q, MQSHM_FROM_LATEST, 0));
+	q.max_consumers = 0;
+	pid = spawn(die_when_told, s);
+	UNTIL(GET(s->round) == 1);
+	for (size_t i = 0; i < 240; i++)
+		CHECK_EQ(pop_number(items[i].consumer), 1);
+	EXPECT(mqshm_wait_any(items, 240, 0), -EAGAIN); /* looks at all */
+	kill_now(pid);
+	EXPECT(mqshm_consumer_pop(items[0].consumer, &value, sizeof value, NULL, 400), -EOWNERDEAD);
+	for (size_t i = 0; i < 240; i++)
+		EXPECT(mqshm_consumer_close(items[i].consumer), 0);
+	check_gone(s->names[0]);
+}
+
 /* The producer of a queue whose consumer is too slow is told to try again, which evicts it. */
 TEST(a_slow_consumers_time_is_kept)
 {
