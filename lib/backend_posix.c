@@ -403,7 +403,7 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 	 * a dead parent's lock: every eighth look. */
 	if (state == MQSHM_SLOT_LEASED && posix_lease_left(participant))
 		return 1;
-	if ((slot_is_live(word) || state == MQSHM_SLOT_JOINING) && posix_is_locked(p->lock_fd, i, word) &&
+	if ((slot_is_live(word) || slot_is_joining(word)) && posix_is_locked(p->lock_fd, i, word) &&
 	    (__atomic_add_fetch(&p->looks, 1, __ATOMIC_RELAXED) % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
 		return 1;
 	posix_reap(p, i);

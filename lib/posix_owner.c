@@ -172,7 +172,7 @@ int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid
 /* Does the slot of this state word belong to somebody, be it one who comes or one who will come back? */
 static bool has_owner(uint32_t word)
 {
-	return slot_is_live(word) || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING ||
+	return slot_is_live(word) || slot_is_joining(word) ||
 	       MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LEASED;
 }
 
@@ -276,7 +276,7 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 	} else if (state != MQSHM_SLOT_LEASED) {
 		if (state != MQSHM_SLOT_FREE)
 			clear_reliable(r, slot);
-		if (ended && MQSHM_SLOT_STATE(was) != MQSHM_SLOT_JOINING) /* else the area may still be its predecessor's */
+		if (ended && !slot_is_joining(was)) /* else the area may still be its predecessor's */
 			retire(r, got, overwritten);
 		if (ended && (why == MQSHM_WHY_SLOW || why == MQSHM_WHY_BY_HAND || why == MQSHM_WHY_HOSTILE))
 			atomic_add(&r->info->evicted, 1, RELAXED);

@@ -86,7 +86,7 @@ static bool is_leased(uint32_t word)
 
 static bool is_joining(uint32_t word)
 {
-	return MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING;
+	return slot_is_joining(word);
 }
 
 static const char *reason(uint32_t why)

@@ -31,11 +31,12 @@
 
 /* Low byte of mqshm_participant.state; the rest is the generation, +1 at each attach. */
 #define MQSHM_SLOT_FREE 0    /* never used, or its owner has left by itself */
-#define MQSHM_SLOT_JOINING 1 /* attaching: its cursor holds the producer back, a take-over does not trust it yet */
+#define MQSHM_SLOT_JOINING 1 /* attaching: its cursor holds the producer back; a take-over makes it PASSED */
 #define MQSHM_SLOT_LIVE 2
 #define MQSHM_SLOT_ENDED 3   /* its owner died, or was evicted and may not know yet; free once that one lives no more */
 #define MQSHM_SLOT_DEMOTED 4 /* LIVE, but was too slow: reads on as a lossy consumer */
 #define MQSHM_SLOT_LEASED 5  /* of a named consumer that left or died: its cursor waits for a successor */
+#define MQSHM_SLOT_PASSED 6  /* JOINING, but a take-over has passed over its cursor: it says JOINING again and retries */
 
 #define MQSHM_SLOT_STATE(word) ((word) & 0xff)
 #define MQSHM_SLOT_GENERATION(word) ((word) >> 8)
@@ -51,7 +52,7 @@
 #define MQSHM_WHY_LEASE 6    /* nobody came for its lease in time */
 
 struct mqshm_participant {
-	__u32 state;		    /* writer: attach, detach, reap, by compare-and-swap; read with acquire */
+	__u32 state;		    /* writer: attach, detach, reap, take-over, by compare-and-swap; read with acquire */
 	__u32 flags;		    /* MQSHM_ROLE_... ; this and the following: attach */
 	__u32 pid;		    /* as its own pid namespace shows it */
 	__u32 why;		    /* MQSHM_WHY_...; writer: who ends the role, before the state */

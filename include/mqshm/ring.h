@@ -42,6 +42,11 @@ static inline bool slot_is_live(uint32_t word)
 	return MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED;
 }
 
+static inline bool slot_is_joining(uint32_t word)
+{
+	return MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_PASSED;
+}
+
 /*
  * A consumer's area. With page-sized strides the areas' hot lines would all fall into one cache set, so they are
  * spread over the page.
@@ -438,6 +443,23 @@ static inline bool writer_publish(struct mqshm_writer *w)
 }
 
 /*
+ * The state of a consumer for a take-over. One that joins agrees with us by its state word whether its cursor counts: it
+ * says LIVE only if no take-over has passed over it, so a LIVE cursor can always be believed. (Looking at head once more
+ * after saying LIVE would not do: between the two, one take-over may ignore it, write, and die, and the next believe it.)
+ */
+static inline uint32_t writer_settle_joiner(uint32_t *word)
+{
+	uint32_t state = smp_load_acquire(word);
+
+	for (int tries = 0; tries < 1000 && MQSHM_SLOT_STATE(state) == MQSHM_SLOT_JOINING; tries++) {
+		if (try_cmpxchg(word, &state, (state & ~0xffu) | MQSHM_SLOT_PASSED, ACQ_REL)) /* MO-14 */
+			return MQSHM_SLOT_PASSED;
+		state = smp_load_acquire(word);
+	}
+	return MQSHM_SLOT_STATE(state);
+}
+
+/*
  * Take over the writing side: at attach of an exclusive producer, and from the dead holder of a shared queue's lock.
  * The caller is the only one who may write. The one before may have died anywhere, so nothing but tail and its record
  * is believed. It may have stored a new head and not yet looked at the cursors: head goes back to any live reliable
@@ -480,9 +502,12 @@ static inline int writer_take_over(struct mqshm_writer *w)
 	oldest = tail - r->base > r->ring_bytes ? tail - r->ring_bytes : r->base;
 	for (uint32_t slot = 0; slot < r->max_consumers; slot++) {
 		uint64_t bits = smp_load_acquire(&r->info->reliable[slot / 64]), cursor, walk, count = 0;
-		uint32_t state = MQSHM_SLOT_STATE(smp_load_acquire(&ring_consumer(r, slot)->state));
+		uint32_t state;
 
-		if (!(bits >> slot % 64 & 1) || (state != MQSHM_SLOT_LIVE && state != MQSHM_SLOT_LEASED))
+		if (!(bits >> slot % 64 & 1))
+			continue;
+		state = writer_settle_joiner(&ring_consumer(r, slot)->state);
+		if (state != MQSHM_SLOT_LIVE && state != MQSHM_SLOT_LEASED)
 			continue;
 		cursor = smp_load_acquire(&ring_area(r, slot)->position); /* MO-4 */
 		if (cursor >= at.position || cursor < oldest || cursor % r->align)
@@ -737,14 +762,14 @@ static inline int reader_resync(struct mqshm_reader *rd)
 /*
  * Make a slot whose participant is JOINING a live consumer. start as in mqshm.h (0 latest, 1 oldest, 2 beginning).
  * The cursor is stored and marked before head is looked at, so that a producer that raises head either sees it or is
- * seen. And once more after the slot is LIVE: a take-over between the two has not trusted the cursor.
- * 0 or -EBADMSG.
+ * seen; a take-over that comes before we say LIVE passes over us, and we try again. 0 or -EBADMSG.
  */
 static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 {
 	const struct mqshm_ring *r = rd->ring;
 	uint32_t *state = &ring_consumer(r, rd->slot)->state, joining = READ_ONCE(*state);
 	uint64_t bit = 1ULL << rd->slot % 64, position, sequence;
+	uint32_t before;
 
 	rd->area = ring_area(r, rd->slot);
 	rd->state_word = state;
@@ -769,16 +794,14 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 		rc = reader_sequence_at(r, position, &sequence);
 		WRITE_ONCE(rd->area->sequence, sequence);
 		WRITE_ONCE(rd->area->joined, sequence);
-		smp_store_release(state, rd->state);
-		smp_mb(); /* MO-3: LIVE is out before head is read again */
-		if (READ_ONCE(r->producer->head) > position) {
-			WRITE_ONCE(*state, joining);
-			smp_mb(); /* MO-3: no take-over trusts the next cursor, chosen only now, for a LIVE one's */
-			continue;
-		}
 		if (rc)
 			return rc;
-		break;
+		before = joining;
+		if (try_cmpxchg(state, &before, rd->state, ACQ_REL)) /* MO-14 */
+			break;
+		if (before != ((joining & ~0xffu) | MQSHM_SLOT_PASSED))
+			return -EBADMSG; /* our slot was taken from us */
+		WRITE_ONCE(*state, joining);
 	}
 	rd->position = rd->tail = position;
 	rd->offset = ring_offset(r, position);

@@ -128,7 +128,6 @@ plant MO-2 mqshm_wait lib/wait.c "$(no_fence 'MO-2, MO-5: armed')"
 ARCHITECTURES=aarch64 plant MO-3 probe_make_room $ring "$(no_fence 'MO-3: head is stored')"
 plant MO-3 probe_take_over $ring "$(no_fence 'MO-3: as in')"
 plant MO-3 probe_join $ring "$(no_fence 'MO-3: cursor and bit')"
-plant MO-3 probe_join $ring "$(no_fence 'MO-3: LIVE is out')"
 plant MO-4 probe_take $ring "$(weak_store '&rd->area->position')"
 plant MO-4 probe_make_room $ring "$(weak_load '&ring_area(r, slot)->position')"
 plant MO-4 probe_take_over $ring "$(weak_load '&ring_area(r, slot)->position')" "$(no_fence 'MO-3: as in')"
@@ -149,11 +148,13 @@ plant MO-7 posix_demote lib/posix_owner.c "$(weak_cas '&participant->state')" "$
 plant MO-8 probe_publish_twice $ring "$(no_fence 'MO-2: tail is out')"
 plant MO-8 probe_read_tail $ring "$(no_fence 'MO-8: a record')"
 # Ordered several times over: all of it has to go.
-plant MO-9 probe_join $ring "$(weak_store '&r->info->hold')" "$(weak_store state)" "$(no_fence 'MO-3: cursor and bit')" "$(no_fence 'MO-3: LIVE is out')" \
+plant MO-9 probe_join $ring "$(weak_store '&r->info->hold')" "$(weak_cas state)" "$(no_fence 'MO-3: cursor and bit')" \
 	"$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')"
 plant MO-9 probe_make_room $ring "$(weak_load '&r->info->hold')"
+plant MO-14 probe_join $ring "$(weak_cas state)" "$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')"
 plant MO-10 probe_join $ring "$(weak_fetch or reliable)"
 plant MO-10 probe_make_room $ring "$(weak_load '&r->info->reliable\[i\]')"
+plant MO-10 probe_make_room $ring "$(weak_load '&r->info->epoch')"
 plant MO-11 probe_lock_take lib/lock.c "$(weak_cas word)"
 plant MO-11 probe_lock_release lib/lock.c "$(weak_cas word)"
 # What gcc makes of a compare-and-swap for riscv by itself.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A reliable consumer joins while producers raise head, die at any step, and take over: no message that a consumer has
- * been given, or has not read yet, is overwritten. MO-3 (head against cursor, bit and state), MO-4 (reading against
- * overwriting), the joiner's second look at head, taking head back, passing over JOINING cursors at a take-over.
+ * been given, or has not read yet, is overwritten. MO-3 (head against cursor and bit), MO-4 (reading against
+ * overwriting), taking head back, and the state word by which a joiner and a take-over agree whether its cursor counts.
  *
  * Stands for: writer_make_room(), writer_floor(), writer_take_over(), writer_catch_up() and the order of a push;
  * reader_join() and reader_advance().
@@ -41,12 +41,13 @@
 
 #define JOINING 0
 #define LIVE 1
+#define PASSED 2
 
 #define BUFFERS                                                                                                       \
-	FLUSH(0, TAIL) FLUSH(0, HEAD) FLUSH(1, TAIL) FLUSH(1, HEAD)                     \
+	FLUSH(0, TAIL) FLUSH(0, HEAD) FLUSH(1, TAIL) FLUSH(1, HEAD) FLUSH(0, STATE(0)) FLUSH(1, STATE(0)) \
 	FLUSH(2, BITS) FLUSH(2, CURSOR(0)) FLUSH(2, STATE(0)) SECOND_CONSUMER
 #if CONSUMERS == 2
-#define SECOND_CONSUMER FLUSH(3, BITS) FLUSH(3, CURSOR(1)) FLUSH(3, STATE(1))
+#define SECOND_CONSUMER FLUSH(0, STATE(1)) FLUSH(1, STATE(1)) FLUSH(3, BITS) FLUSH(3, CURSOR(1)) FLUSH(3, STATE(1))
 #else
 #define SECOND_CONSUMER
 #endif
@@ -67,16 +68,6 @@
 #define SET_BIT CHANGE(BITS, is, is | 1 << (me - 2))
 #else
 #define SET_BIT CHANGE_FENCED(BITS, is, is | 1 << (me - 2)) /* MO-3: cursor and bit are out before head is read */
-#endif
-#ifdef NO_MO3_LIVE
-#define SET_LIVE STORE_RELEASE(STATE(me - 2), LIVE)
-#else
-#define SET_LIVE STORE_FENCED(STATE(me - 2), LIVE) /* MO-3: LIVE is out before head is read again */
-#endif
-#ifdef NO_MO3_AGAIN
-#define SET_JOINING STORE(STATE(me - 2), JOINING)
-#else
-#define SET_JOINING STORE_FENCED(STATE(me - 2), JOINING) /* MO-3: and JOINING before another position is chosen */
 #endif
 
 /* What is true, whatever anybody sees. */
@@ -137,8 +128,12 @@ inline take_over()
 		is = LOAD(BITS);
 		if
 		:: is >> c & 1 ->
-#ifndef TRUST_JOINING
+#if defined(IGNORE_JOINING)
 			is = LOAD(STATE(c));
+#elif !defined(TRUST_JOINING)
+			CAS(STATE(c), is, JOINING, PASSED);
+#endif
+#ifndef TRUST_JOINING
 			if
 			:: is == LIVE ->
 #endif
@@ -269,9 +264,6 @@ retry:	if
 	:: latest -> position = LOAD(TAIL) /* MO-1 */
 	:: else -> position = LOAD(HEAD)
 	fi;
-#ifdef AS_IT_WAS /* JOINING said only after the position was chosen, and not fenced */
-	STORE(STATE(me - 2), JOINING);
-#endif
 	STORE_RELEASE(CURSOR(me - 2), position);
 	SET_BIT;
 	atomic {
@@ -281,19 +273,16 @@ retry:	if
 		:: else
 		fi
 	};
-	SET_LIVE;
-#ifndef NO_SECOND_LOOK
-	atomic {
-		is = LOAD(HEAD);
-		if
-		:: is > position ->
-#ifndef AS_IT_WAS
-			SET_JOINING;
-#endif
-			goto retry
-		:: else
-		fi
-	};
+#ifdef NO_AGREEMENT
+	STORE_RELEASE(STATE(me - 2), LIVE);
+#else
+	CAS(STATE(me - 2), is, JOINING, LIVE);
+	if
+	:: is == PASSED ->
+		STORE(STATE(me - 2), JOINING);
+		goto retry
+	:: else
+	fi;
 #endif
 	d_step {
 		is = 0;

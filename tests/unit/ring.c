@@ -204,6 +204,35 @@ TEST(join_between_store_of_head_and_look_at_cursors)
 	CHECK(pop(&rd) >= 0);
 }
 
+/* A take-over does not believe the cursor of one who joins, and says so; one who is LIVE is believed. */
+TEST(a_take_over_passes_over_who_joins)
+{
+	uint64_t head, below;
+
+	make(64, 100, 0);
+	for (int i = 0; i < 70; i++)
+		REQUIRE_EQ(push(100), 0);
+	below = ring.producer->head;
+	for (int i = 0; i < 30; i++)
+		REQUIRE_EQ(push(100), 0);
+	head = ring.producer->head;
+	REQUIRE(below < head);
+	below = head - ring_node_bytes(&ring, 100); /* nothing has been written over it yet */
+	ring_area(&ring, 2)->position = below;
+	ring_consumer(&ring, 2)->state = (1 << 8) | MQSHM_SLOT_JOINING;
+	ring.info->epoch++;
+	ring.info->reliable[0] |= 4;
+	REQUIRE(ring.producer->tail - below <= ring.ring_bytes);
+	REQUIRE_EQ(writer_take_over(&writer), 0);
+	CHECK_EQ(ring_consumer(&ring, 2)->state, (1 << 8) | MQSHM_SLOT_PASSED);
+	CHECK_EQ(ring.producer->head, head);
+	REQUIRE_EQ(writer_take_over(&writer), 0); /* nor the next one */
+	CHECK_EQ(ring.producer->head, head);
+	ring_consumer(&ring, 2)->state = (1 << 8) | MQSHM_SLOT_LIVE;
+	REQUIRE_EQ(writer_take_over(&writer), 0);
+	CHECK_EQ(ring.producer->head, below);
+}
+
 TEST(join_behind_a_raised_head_tries_again)
 {
 	struct mqshm_reader rd;

@@ -29,6 +29,7 @@ READ_HEAD = Access("load", r"READ_ONCE\(r->producer->head\) > position", 8)
 CURSOR = Access("store", r"smp_store_release\(&rd->area->position")
 READ_CURSOR = Access("load", r"smp_load_acquire\(&ring_area\(r, slot\)->position")
 RELIABLE = Access("load", r"smp_load_acquire\(&r->info->reliable\[i\]\)")
+EPOCH = Access("load", r"smp_load_acquire\(&r->info->epoch\)", 4)
 PAYLOAD = Access("load", r"memcpy\(to, from, bytes\)|racy_copy")
 BIT = Access("store", r"atomic_or\(&r->info->reliable")
 CAS_LOCK = Access("load", r"try_cmpxchg\(word, &from")
@@ -49,7 +50,7 @@ RULES = [
     Rule("MO-3", "probe_take_over", Access("store", r"smp_store_release\(&p->head, head\)"), RETURN),
     Rule("MO-3", "probe_join", CURSOR, READ_HEAD),
     Rule("MO-3", "probe_join", BIT, READ_HEAD),
-    Rule("MO-3", "probe_join", Access("store", r"smp_store_release\(state, rd->state\)"), READ_HEAD),
+    Rule("MO-14", "probe_join", READ_HEAD, Access("store", r"try_cmpxchg\(state, &before")),
     Rule("MO-4", "probe_take", PAYLOAD, CURSOR),
     Rule("MO-4", "probe_make_room", READ_CURSOR, RETURN),
     Rule("MO-4", "probe_take_over", Access("load", r"cursor = .*smp_load_acquire\(&ring_area"), RETURN),
@@ -71,7 +72,8 @@ RULES = [
     Rule("MO-9", "probe_join", BIT, Access("store", r"smp_store_release\(&r->info->hold, 0\)", 4)),
     Rule("MO-9", "probe_make_room", Access("load", r"smp_load_acquire\(&r->info->hold\)", 4), RELIABLE),
     Rule("MO-10", "probe_join", Access("store", r"atomic_add\(&r->info->epoch"), BIT),
-    Rule("MO-10", "probe_make_room", RELIABLE, Access("load", r"epoch = READ_ONCE\(r->info->epoch\)", 4)),
+    Rule("MO-10", "probe_make_room", RELIABLE, EPOCH),
+    Rule("MO-10", "probe_make_room", EPOCH, READ_CURSOR),
     Rule("MO-11", "probe_lock_take", CAS_LOCK, Access("load", r"tail = READ_ONCE\(p->tail\)", 8)),
     Rule("MO-11", "probe_lock_release", Access("store", r"under the lock", 8), UNLOCK),
     Rule("MO-12", "mqshm_settle_producers", Access("entry", "entry"),

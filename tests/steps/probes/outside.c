@@ -173,7 +173,7 @@ const char *outside_roles(struct outside *o, const struct world *w, const pid_t 
 		uint32_t word = READ_ONCE(r->participants[i].state), pid = READ_ONCE(r->participants[i].pid);
 		bool consumer = i >= r->max_producers;
 
-		if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_JOINING)
+		if (slot_is_joining(word))
 			return WRONG("slot %u is still joining, of pid %u", i, pid);
 		if (MQSHM_SLOT_STATE(word) != MQSHM_SLOT_LIVE && consumer && bit(o, i - r->max_producers))
 			return WRONG("consumer slot %u holds the producer back and is not live", i - r->max_producers);
