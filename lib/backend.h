@@ -88,10 +88,11 @@ struct mqshm_backend {
 	/* Is participant i alive? If not its role is ended (and all woken). 1: alive, or just leaving its FREE slot; 0: was
 	 * dead or is not there. */
 	int (*check)(struct mqshm_mapping *mapping, uint32_t i);
-	/* End the role of a live participant, or make a reliable consumer lossy. why is MQSHM_WHY_...; false: not now,
+	/* End the role of a live participant, or make a reliable consumer lossy. word: what its state
+	 * word says while it is the one that is meant, 0: whoever it is. why is MQSHM_WHY_...; false: not now,
 	 * somebody else is at it, or it has none. */
-	bool (*evict)(struct mqshm_mapping *mapping, uint32_t i, uint32_t why);
-	bool (*demote)(struct mqshm_mapping *mapping, uint32_t i, uint32_t why);
+	bool (*evict)(struct mqshm_mapping *mapping, uint32_t i, uint32_t word, uint32_t why);
+	bool (*demote)(struct mqshm_mapping *mapping, uint32_t i, uint32_t word, uint32_t why);
 	/* Is our own role still ours, and the queue still there? 0 or -ESTALE. */
 	int (*check_self)(struct mqshm_mapping *mapping);
 };

@@ -410,14 +410,14 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 	return 0;
 }
 
-static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t why)
+static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint32_t why)
 {
-	return posix_evict(posix(m), i, why);
+	return posix_evict(posix(m), i, word, why);
 }
 
-static bool demote(struct mqshm_mapping *m, uint32_t i, uint32_t why)
+static bool demote(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint32_t why)
 {
-	return posix_demote(posix(m), i, why);
+	return posix_demote(posix(m), i, word, why);
 }
 
 static int check_self(struct mqshm_mapping *m)
@@ -439,7 +439,7 @@ static int check_self(struct mqshm_mapping *m)
 			mqshm_log(MQSHM_LOG_WARNING, m->name, "its object was unlinked (rm, or systemd's RemoveIPC)");
 		smp_store_release(&m->ring.info->dead, 1);
 		for (uint32_t i = 0; i < m->ring.max_producers; i++)
-			posix_evict(p, i, MQSHM_WHY_REMOVED);
+			posix_evict(p, i, 0, MQSHM_WHY_REMOVED);
 		posix_wake_all(p);
 		return mqshm_error(-ESTALE, "the object of queue '%s' was unlinked (rm, or systemd's RemoveIPC)", m->name);
 	}
@@ -451,7 +451,7 @@ static int check_self(struct mqshm_mapping *m)
 static void evict_all(struct posix_mapping *p)
 {
 	for (uint32_t i = 0; i < p->base.ring.max_producers + p->base.ring.max_consumers; i++)
-		posix_evict(p, i, MQSHM_WHY_REMOVED);
+		posix_evict(p, i, 0, MQSHM_WHY_REMOVED);
 }
 
 static int remove_broken(const char *name)

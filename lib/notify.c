@@ -138,7 +138,7 @@ static bool look(struct notify_thread *t, struct nap *nap)
 		if (n->news.producer) {
 			if (now + n->nap_ns < until)
 				until = now + n->nap_ns;
-			n->nap_ns = 2 * n->nap_ns < interval ? 2 * n->nap_ns : interval;
+			n->nap_ns = 2 * n->nap_ns < MQSHM_LIVENESS_NS ? 2 * n->nap_ns : MQSHM_LIVENESS_NS;
 		}
 		if (until < nap->until_ns)
 			nap->until_ns = until;

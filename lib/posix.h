@@ -92,8 +92,8 @@ bool posix_lock_repair(struct posix_mapping *p, uint32_t i, uint64_t deadline);
 /* End the role of participant i if it is dead, or begin its lease. True: it was, and we did. */
 bool posix_reap(struct posix_mapping *p, uint32_t i);
 /* End the role of a live participant, or make it lossy; false, and nothing happens, while another repairs its slot. */
-bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why);
-bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why);
+bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t word, uint32_t why);
+bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t word, uint32_t why);
 /*
  * End a role, as one who may (see above), and wake all. state: what becomes of the slot, MQSHM_SLOT_FREE, _ENDED or
  * _LEASED; how: MQSHM_EPOCH_CLOSED or _CRASHED, for producers. why: MQSHM_WHY_..., 0: its owner leaves. Can be repeated

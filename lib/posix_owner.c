@@ -370,7 +370,13 @@ bool posix_lock_repair(struct posix_mapping *p, uint32_t i, uint64_t deadline)
 	return true;
 }
 
-bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
+/* Is it still the one that is meant? */
+static bool is_meant(const struct mqshm_ring *r, uint32_t i, uint32_t word)
+{
+	return !word || smp_load_acquire(&r->participants[i].state) == word;
+}
+
+bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t word, uint32_t why)
 {
 	char role[MQSHM_ROLE_TEXT];
 	bool ended = false;
@@ -378,7 +384,7 @@ bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
 	if (!try_repair(p, i))
 		return false;
 	prepare(p, i, role);
-	if (posix_has_role(&p->base.ring, i))
+	if (is_meant(&p->base.ring, i, word) && posix_has_role(&p->base.ring, i))
 		ended = posix_end_role(p, i, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, why);
 	end_repair(p, i);
 	if (ended)
@@ -386,7 +392,7 @@ bool posix_evict(struct posix_mapping *p, uint32_t i, uint32_t why)
 	return ended;
 }
 
-bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
+bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t meant, uint32_t why)
 {
 	struct mqshm_ring *r = &p->base.ring;
 	struct mqshm_participant *participant = &r->participants[i];
@@ -398,6 +404,8 @@ bool posix_demote(struct posix_mapping *p, uint32_t i, uint32_t why)
 		return false;
 	prepare(p, i, role);
 	word = smp_load_acquire(&participant->state);
+	if (meant && word != meant)
+		word = MQSHM_SLOT_FREE; /* it has left, and another may have come */
 	if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LIVE) {
 		WRITE_ONCE(participant->why, why);
 		WRITE_ONCE(participant->ended_by, (uint32_t)getpid());

@@ -108,7 +108,7 @@ static bool punish_slow(struct mqshm_producer *p, uint32_t slot)
 	sequence = READ_ONCE(ring_area(r, slot)->sequence);
 	slow.lag = ring_read_tail(r, &tail, &next) || sequence > next ? 0 : next - sequence;
 	if (!(r->slow_policy == MQSHM_SLOW_EVICT ? m->backend->evict : m->backend->demote)(
-		    m, r->max_producers + slot, MQSHM_WHY_SLOW))
+		    m, r->max_producers + slot, p->slow.word, MQSHM_WHY_SLOW))
 		return false; /* somebody else is at it */
 	if (p->tell_slow)
 		p->tell_slow(&slow, p->slow_arg);
@@ -139,7 +139,7 @@ static bool publish_need(struct mqshm_producer *p)
 	uint64_t floor;
 
 	if (w->hostile >= 0)
-		p->mapping->backend->evict(p->mapping, w->ring->max_producers + (uint32_t)w->hostile, MQSHM_WHY_HOSTILE);
+		p->mapping->backend->evict(p->mapping, w->ring->max_producers + (uint32_t)w->hostile, 0, MQSHM_WHY_HOSTILE);
 	w->hostile = -1;
 	if (w->slowest < 0) {
 		WRITE_ONCE(page->blocked_on, 0);

@@ -5,6 +5,7 @@
  */
 #include "conformance/payload.h"
 #include "conformance/peers.h"
+#include "waitable.h"
 
 #define NODES 8
 #define SLOW_MS 120
@@ -351,6 +352,29 @@ TEST(demoted_while_it_looks)
 	MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), 8);
 	CHECK(value >= 2 * NODES && value < next);
 	EXPECT(mqshm_consumer_missed(c), value);
+	EXPECT(mqshm_consumer_close(c), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+	check_gone(name);
+}
+
+/* A producer that is slow to punish must not hit who has come into the slot since. */
+TEST(only_the_one_that_is_meant)
+{
+	struct mqshm_queue_options q = geometry(NODES, 8, 0);
+	const char *name = test_queue("meant");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+	struct mqshm_waitable w;
+	uint64_t value;
+
+	push_numbers(p, 0, 2);
+	mqshm_consumer_waitable(c, &w);
+	CHECK(!w.mapping->backend->evict(w.mapping, w.mapping->participant, w.mapping->state - 0x100, MQSHM_WHY_SLOW));
+	CHECK(!w.mapping->backend->demote(w.mapping, w.mapping->participant, w.mapping->state - 0x100, MQSHM_WHY_SLOW));
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), 8);
+	EXPECT(mqshm_consumer_demoted(c), 0);
+	CHECK(w.mapping->backend->demote(w.mapping, w.mapping->participant, w.mapping->state, MQSHM_WHY_SLOW));
+	EXPECT(mqshm_consumer_demoted(c), 1);
 	EXPECT(mqshm_consumer_close(c), 0);
 	EXPECT(mqshm_producer_close(p), 0);
 	check_gone(name);

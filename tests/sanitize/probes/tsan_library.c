@@ -127,9 +127,10 @@ static int alive_self(struct mqshm_mapping *m)
 	return 0;
 }
 
-static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t why)
+static bool evict(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint32_t why)
 {
 	(void)m;
+	(void)word;
 	(void)why;
 	die("a consumer was taken for hostile", (int)i);
 	return false;
