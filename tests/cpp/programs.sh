@@ -61,11 +61,11 @@ two_parts()
 }
 check "headers stand by themselves, and parts of other standards link" two_parts
 
-# Documents: each ```cpp block that begins with a line "// in a function" or includes compiles; blocks of the old library don't.
+# Each ```cpp block of a document compiles, in a function.
 blocks() # FILE: its blocks, each to $OUT/block-<n>.cpp; how many
 {
 	rm -f "$OUT"/block-*.cpp
-	awk -v out="$OUT" '/^```cpp$/ { n++; file = out "/block-" n ".cpp"; next } /^```$/ { file = ""; next } file { print > file }
+	awk -v out="$OUT" '/^ *```cpp$/ { n++; file = out "/block-" n ".cpp"; next } /^ *```$/ { file = ""; next } file { print > file }
 		END { print n + 0 }' "$1"
 }
 documents() # FILE
@@ -75,7 +75,7 @@ documents() # FILE
 	[[ $n -gt 0 ]] || { echo "no C++ in $1"; return 1; }
 	for ((i = 1; i <= n; i++)); do
 		{
-			printf '#include <cstdio>\n#include <iostream>\n#include <mqshm.hpp>\n'
+			printf '#include <cstdio>\n#include <iostream>\n#include <thread>\n#include <mqshm.hpp>\n'
 			printf 'struct Sample { double value; };\n[[maybe_unused]] static void use(std::string_view) {}\n'
 			printf 'void block(Sample sample);\nvoid block([[maybe_unused]] Sample sample)\n{\n'
 			cat "$OUT/block-$i.cpp"

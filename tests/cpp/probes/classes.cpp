@@ -27,13 +27,13 @@ static_assert(!std::is_copy_constructible_v<multiqueue::RingQueue> && !std::is_m
 static_assert(std::is_aggregate_v<QueueOptions> && std::is_aggregate_v<ConsumerOptions> && std::is_aggregate_v<ProducerOptions>);
 static_assert(std::is_base_of_v<std::system_error, Error>);
 
-static std::error_code e;
-static Producer *const p = nullptr;
-static Consumer *const c = nullptr;
-static_assert(noexcept(p->push("x", forever, e)) && noexcept(p->reserve(1, forever, e)) && noexcept(p->push_batch({}, forever, e)));
-static_assert(noexcept(c->peek(forever, e)) && noexcept(c->peek<8>(forever, e)) && noexcept(c->release(1, e)));
-static_assert(noexcept(c->pop(Buffer(nullptr, 0), forever, e)) && noexcept(c->lag(e)) && noexcept(c->cancel()));
-static_assert(noexcept(wait_any({}, forever, e)) && noexcept(Producer::open("x", nullptr, {}, e)));
+template <class T>
+T &a() noexcept; /* never called */
+using E = std::error_code;
+static_assert(noexcept(a<Producer>().push("x", forever, a<E>())) && noexcept(a<Producer>().reserve(1, forever, a<E>())) && noexcept(a<Producer>().push_batch({}, forever, a<E>())));
+static_assert(noexcept(a<Consumer>().peek(forever, a<E>())) && noexcept(a<Consumer>().peek<8>(forever, a<E>())) && noexcept(a<Consumer>().release(1, a<E>())));
+static_assert(noexcept(a<Consumer>().pop(Buffer(nullptr, 0), forever, a<E>())) && noexcept(a<Consumer>().lag(a<E>())) && noexcept(a<Consumer>().cancel()));
+static_assert(noexcept(wait_any({}, forever, a<E>())) && noexcept(Producer::open("x", nullptr, {}, a<E>())));
 
 /* What may be pushed and what not. */
 static_assert(std::is_convertible_v<std::string, Bytes> && std::is_convertible_v<const char *, Bytes>);

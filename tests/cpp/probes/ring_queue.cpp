@@ -413,6 +413,20 @@ TEST(statistics)
 	CHECK(s.last_write_time >= s.created_at && s.last_read_time > 1600000000000000000u);
 }
 
+TEST(a_persistent_one_is_joined)
+{
+	mqshm::create(queue("q"), mqshm::QueueOptions{}.nodes(8).block(64).consumers(64).shared().hold().persistent());
+	{
+		RingQueue a(queue("q"), config(4));
+		CHECK(a.capacity() == 8 && put(a, "kept"));
+	}
+	{
+		RingQueue b(queue("q"));
+		CHECK(b.size() == 1 && get(b) == "kept");
+	}
+	mqshm::remove(queue("q"));
+}
+
 TEST(removed_and_made_again)
 {
 	RingQueue a(queue("q"), config(4));
