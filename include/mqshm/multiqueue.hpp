@@ -28,6 +28,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 
 #include <unistd.h>
 
@@ -70,37 +71,66 @@ struct Item {
 
 namespace detail {
 
-/* The mutex of one side. Who sleeps in a wait holds it, and says so: to the others the queue is then empty, or full. */
+/*
+ * One side of a queue, for one thread at a time. Who has it and sleeps in a wait says so: to the others the queue is then empty,
+ * or full.
+ */
 class Side {
 public:
-	using Clock = std::chrono::steady_clock;
-
-	/* False: the time ran out, and give_up(): whoever holds it will not soon be done. */
+	/* False: the time ran out, and who has it sleeps, and give_up() agrees; else it is soon free. */
 	template <class F>
 	bool enter(int timeout_ms, F &&give_up)
 	{
-		if (mutex_.try_lock())
-			return true;
-		if (pid_ != ::getpid()) /* its holder may be a thread that this child does not have */
-			throw mqshm::Error(ECHILD, "the queue's object belongs to a parent process");
-		if (timeout_ms < 0) {
-			mutex_.lock();
-			return true;
-		}
-		if (timeout_ms > 0 && mutex_.try_lock_for(std::chrono::milliseconds(timeout_ms)))
-			return true;
-		while (!(waiting_.load(std::memory_order_relaxed) && give_up()))
-			if (mutex_.try_lock_for(std::chrono::milliseconds(1)))
-				return true;
-		return false;
+		auto is_free = [this] { return state_ == free; };
+		auto lock = locked();
+		if (state_ != free)
+			refuse_child();
+		queued_++;
+		if (timeout_ms < 0)
+			changed_.wait(lock, is_free);
+		else if (timeout_ms > 0)
+			changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), is_free);
+		while (state_ == busy || (state_ == asleep && !give_up()))
+			changed_.wait_for(lock, std::chrono::milliseconds(1));
+		queued_--;
+		if (state_ != free)
+			return false;
+		state_ = busy;
+		return true;
 	}
-	void enter() { mutex_.lock(); }
-	void leave() { mutex_.unlock(); }
-	void wait(bool on) noexcept { waiting_.store(on, std::memory_order_relaxed); }
+	void leave() { change(free); }
+	void sleeps(bool does) { change(does ? asleep : busy); }
 
 private:
-	std::timed_mutex mutex_;
-	std::atomic<bool> waiting_{false};
+	enum State { free, busy, asleep };
+
+	void change(State to)
+	{
+		auto lock = locked();
+		state_ = to;
+		if (queued_)
+			changed_.notify_all();
+	}
+	std::unique_lock<std::mutex> locked()
+	{
+		std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+		if (!lock) {
+			refuse_child();
+			lock.lock();
+		}
+		return lock;
+	}
+	/* In a child, what is not free may belong to a thread that is not there. */
+	void refuse_child() const
+	{
+		if (pid_ != ::getpid())
+			throw mqshm::Error(ECHILD, "the queue's object belongs to a parent process");
+	}
+
+	std::mutex mutex_;
+	std::condition_variable changed_;
+	State state_ = free; /* this and queued_: under the mutex */
+	unsigned queued_ = 0;
 	const pid_t pid_ = ::getpid();
 };
 
@@ -129,10 +159,10 @@ private:
 /* While it lives, others are told that we wait. */
 class Waiting {
 public:
-	explicit Waiting(Side &side) noexcept : side_(side) { side_.wait(true); }
+	explicit Waiting(Side &side) : side_(side) { side_.sleeps(true); }
 	Waiting(const Waiting &) = delete;
 	Waiting &operator=(const Waiting &) = delete;
-	~Waiting() { side_.wait(false); }
+	~Waiting() { side_.sleeps(false); }
 
 private:
 	Side &side_;
@@ -140,16 +170,18 @@ private:
 
 /* What is left of a time. */
 class Deadline {
+	using Clock = std::chrono::steady_clock;
+
 public:
 	explicit Deadline(int timeout_ms)
-	    : forever_(timeout_ms < 0), end_(Side::Clock::now() + std::chrono::milliseconds(forever_ ? 0 : timeout_ms))
+	    : forever_(timeout_ms < 0), end_(Clock::now() + std::chrono::milliseconds(forever_ ? 0 : timeout_ms))
 	{
 	}
-	mqshm::Timeout left() const { return forever_ ? mqshm::forever : mqshm::Timeout(end_ - Side::Clock::now()); }
+	mqshm::Timeout left() const { return forever_ ? mqshm::forever : mqshm::Timeout(end_ - Clock::now()); }
 
 private:
 	bool forever_;
-	Side::Clock::time_point end_;
+	Clock::time_point end_;
 };
 
 /*
@@ -205,7 +237,7 @@ public:
 		if (overwrites() && timeout_ms >= 0 && timeout_ms < patience_ms)
 			timeout_ms = patience_ms; /* for the lock only */
 		detail::Deadline deadline(timeout_ms);
-		detail::Inside inside(pushing_, timeout_ms, [this] { return overwrites() || is_full(look()); });
+		detail::Inside inside(pushing_, timeout_ms, [this] { return overwrites() || seems_full(true); });
 		if (!inside)
 			return false;
 		must_be_open();
@@ -324,8 +356,8 @@ public:
 				mqshm_consumer_cancel(waits);
 			if (producer_)
 				producer_.cancel();
-			popping_.enter();
-			pushing_.enter();
+			popping_.enter(-1, [] { return false; });
+			pushing_.enter(-1, [] { return false; });
 		}
 		may_wait_.store(nullptr);
 		consumer_.close();
@@ -366,6 +398,12 @@ private:
 	void skip_old();
 	std::int64_t furthest_behind(const mqshm::Stat &stat) const;
 	bool is_full(const mqshm::Stat &stat) const;
+	bool seems_full(bool unknown) const noexcept
+	{
+		std::error_code error;
+		auto stat = mqshm::stat(name_, error);
+		return error ? unknown : is_full(stat);
+	}
 	std::size_t size_inside() const;
 	template <class F>
 	bool take(int timeout_ms, bool move_on, F &&use);
@@ -495,7 +533,7 @@ inline bool RingQueue::push_inside(mqshm::Bytes message, int timeout_ms, const d
 	}
 	/* Without waiting, this may also say that another process is just pushing. */
 	for (int tries = 0; error == std::errc::resource_unavailable_try_again && timeout_ms == 0 && tries < patience_ms; tries++) {
-		if (is_full(look()))
+		if (seems_full(false)) /* a queue that is gone: push says it better */
 			return false;
 		producer_.push(message, std::chrono::milliseconds(1), error);
 		if (error == std::errc::timed_out)

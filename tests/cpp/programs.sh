@@ -117,4 +117,25 @@ END
 	build g++ "$OUT/red.cpp" "$OUT/red" -std=c++17 -fsanitize=address,undefined
 	goes_red "a view that outlives what it views is found" 'heap-use-after-free' "$OUT/red" "$Q-"
 fi
+
+# RingQueue may be used by several threads at once: one that lets them in together is reported.
+export TSAN_OPTIONS='halt_on_error=0 exitcode=66'
+threads() # INCLUDE
+{
+	library=$OUT/thread/libmqshm.a
+	g++ -std=c++17 -O1 -g -fsanitize=thread "-I$1" -Itests/cpp/probes -o "$OUT/threads" \
+		tests/cpp/probes/ring_queue.cpp "$library" -pthread || return 1
+	if "$OUT/threads" "$Q-" 2>&1 | grep -q 'unexpected memory mapping'; then
+		run_threads=(setarch -R "$OUT/threads")
+	else
+		run_threads=("$OUT/threads")
+	fi
+	! "${run_threads[@]}" "$Q-" 2>&1 | grep -E '^(not ok|# )|SUMMARY'
+}
+if check "the library with the thread sanitizer" sanitized thread; then
+	check "ring_queue with the thread sanitizer" threads include
+	rm -rf "$OUT/planted" && cp -r include "$OUT/planted"
+	sed -i '0,/auto lock = locked();/s//return true;\n&/' "$OUT/planted/mqshm/multiqueue.hpp"
+	goes_red "a side that lets two threads in is found" 'data race' threads "$OUT/planted"
+fi
 conclude
