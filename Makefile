@@ -12,8 +12,10 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR  ?= $(PREFIX)/share/zsh/site-functions
 
 CFLAGS  ?= -O2 -g
+CXXFLAGS ?= -O2 -g
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 override CFLAGS += -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -MMD -MP $(EXTRA_CFLAGS)
+override CXXFLAGS += -std=c++17 -Wall -Wextra -Werror -Wshadow -Wconversion -D_FILE_OFFSET_BITS=64 -Iinclude -MMD -MP $(EXTRA_CFLAGS)
 override LDFLAGS += $(EXTRA_CFLAGS)
 
 # V=1 shows whole commands.
@@ -27,6 +29,7 @@ SO       = libmqshm.so.$(MAJOR)
 LIB_OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
 TOOL_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/bench/*.c))
 EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
@@ -73,11 +76,17 @@ $(BUILD)/tests/%: tests/%.c tests/test.h $(BUILD)/libmqshm.a
 	$(say) CC $<
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Ilib -Itests $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
 
-examples: $(EXAMPLES)
+# Those in C++ where there is a compiler: nothing else needs one.
+examples: $(EXAMPLES) $(if $(shell command -v $(CXX)),$(EXAMPLES_CXX))
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libmqshm.a
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+
+$(BUILD)/examples/%-cpp: examples/%.cpp $(BUILD)/libmqshm.a
+	@mkdir -p $(@D)
+	$(say) CXX $<
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -pthread
 
 # The demo: one program of several files. INPUT goes through the environment, so that any file name will do.
 DEMO_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard examples/demo/*.c))
@@ -89,13 +98,13 @@ demo: $(BUILD)/demo
 	@$(BUILD)/demo $${INPUT:+-- "$$INPUT"}
 
 # What a program built with libmqshm needs, and abi.h for who reads the memory; ring.h and atomic.h are internal.
-HEADERS  = $(filter-out %/ring.h %/atomic.h,$(wildcard include/mqshm/*.h))
+HEADERS  = $(filter-out %/ring.h %/atomic.h,$(wildcard include/mqshm/*.h include/mqshm/*.hpp))
 LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
 	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
-	install -m 644 include/mqshm.h $(DESTDIR)$(INCLUDEDIR)/mqshm.h
+	install -m 644 include/mqshm.h include/mqshm.hpp $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/mqshm
 	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
 	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
@@ -112,7 +121,7 @@ install: all
 # Directories that others use too stay.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
-	rm -f $(DESTDIR)$(INCLUDEDIR)/mqshm.h $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm

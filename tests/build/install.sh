@@ -18,8 +18,8 @@ version=$(sed -n 's/^#define MQSHM_VERSION "\(.*\)"/\1/p' include/mqshm.h)
 wanted()
 {
 	local m headers
-	mapfile -t headers < <(printf '%s\n' include/mqshm/*.h | grep -v '/\(ring\|atomic\)\.h$')
-	printf '%s\n' bin/mqshm include/mqshm.h "${headers[@]}" lib/libmqshm.a lib/libmqshm.so \
+	mapfile -t headers < <(printf '%s\n' include/mqshm/*.h include/mqshm/*.hpp | grep -v '/\(ring\|atomic\)\.h$')
+	printf '%s\n' bin/mqshm include/mqshm.h include/mqshm.hpp "${headers[@]}" lib/libmqshm.a lib/libmqshm.so \
 		"lib/libmqshm.so.${version%%.*}" "lib/libmqshm.so.$version" lib/pkgconfig/mqshm.pc \
 		share/bash-completion/completions/mqshm share/zsh/site-functions/_mqshm
 	for m in docs/man/*.[1-8]; do
@@ -72,6 +72,27 @@ int main(int argc, char **argv)
 }
 END
 cp "$OUT/program.c" "$OUT/program.cpp"
+cat > "$OUT/classes.cpp" << 'END'
+#include <array>
+#include <cstdio>
+#include <mqshm.hpp>
+
+int main(int argc, char **argv)
+try {
+	std::array<char, 8> got{};
+	mqshm::Producer producer(argv[argc - 1], mqshm::QueueOptions{}.nodes(4).block(8));
+	mqshm::Consumer consumer(argv[argc - 1]);
+	producer.push("hello");
+	std::puts(std::string(consumer.pop(got)->text()).c_str());
+	multiqueue::QueueConfig config;
+	config.queue_name = std::string(argv[argc - 1]) + "-ring";
+	multiqueue::RingQueue ring(config);
+	return !(ring.push("x", 1) && ring.pop());
+} catch (const mqshm::Error &error) {
+	std::fprintf(stderr, "%s\n", error.what());
+	return 1;
+}
+END
 cat > "$OUT/layout.cpp" << 'END'
 #include <mqshm/abi.h>
 static_assert(sizeof(struct mqshm_info) == 2048, "");
@@ -116,6 +137,11 @@ if have pkg-config pkgconf "programs build by pkg-config"; then
 				build g++ "$OUT/program.cpp" "$OUT/cpp" -std=$std
 		done
 		check "... and runs with the installed library" run "$OUT/cpp"
+		for std in c++17 c++20; do
+			check "a program with mqshm.hpp builds by pkg-config (-std=$std)" \
+				build g++ "$OUT/classes.cpp" "$OUT/classes" -std=$std
+		done
+		check "... and runs with the installed library" run "$OUT/classes"
 		check "abi.h is C++ too" g++ -std=c++11 -Wall -Wextra -Werror -fsyntax-only \
 			"-I$tree/usr/include" "$OUT/layout.cpp"
 	fi

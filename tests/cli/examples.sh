@@ -36,9 +36,14 @@ problems=
 log=$(${MAKE:-make} BUILD="$BUILD" examples 2>&1) || problems=$log
 result "make examples" "$problems"
 
-for source in examples/*.c; do
+for source in examples/*.c examples/*.cpp; do
 	name=$(basename "$source" .c)
+	name=${name/%.cpp/-cpp}
 	program=$BUILD/examples/$name
+	if [[ $source == *.cpp ]] && ! command -v "${CXX:-g++}" >/dev/null; then
+		skip "$name" "missing package: g++"
+		continue
+	fi
 	if [ ! -x "$program" ]; then
 		result "$name" "$program was not built"
 		continue
