@@ -51,12 +51,10 @@ static void touch(struct mqshm_consumer *c)
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	WRITE_ONCE(c->reader.area->last_access_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	if (unlikely(c->notifier) && !ready(c)) {
-		struct mqshm_news news;
+		struct mqshm_news news = { .own_state = c->reader.state,
+					   .position = c->reader.position,
+					   .retry_ns = MQSHM_FOREVER };
 
-		memset(&news, 0, sizeof news); /* compared as bytes */
-		news.own_state = c->reader.state;
-		news.position = c->reader.position;
-		news.retry_ns = MQSHM_FOREVER;
 		mqshm_notifier_watch(c->notifier, &news);
 	}
 }

@@ -183,6 +183,13 @@ static void unlock_and_wake(struct notify_thread *t)
 	t->backend->wake(NULL, &t->control);
 }
 
+static bool same(const struct mqshm_news *a, const struct mqshm_news *b)
+{
+	return a->producer == b->producer && a->own_state == b->own_state && a->position == b->position &&
+	       a->sequence == b->sequence && a->slot == b->slot && a->slot_state == b->slot_state &&
+	       a->retry_ns == b->retry_ns;
+}
+
 void mqshm_notifier_watch(struct mqshm_notifier *n, const struct mqshm_news *news)
 {
 	KEEP_ERRNO;
@@ -191,7 +198,7 @@ void mqshm_notifier_watch(struct mqshm_notifier *n, const struct mqshm_news *new
 
 	pthread_mutex_lock(&t->mutex);
 	watched = n->watched;
-	if (watched && !memcmp(&n->news, news, sizeof *news)) {
+	if (watched && same(&n->news, news)) {
 		pthread_mutex_unlock(&t->mutex);
 		return;
 	}

@@ -158,13 +158,9 @@ static bool publish_need(struct mqshm_producer *p)
 static void notify_later(struct mqshm_producer *p, bool busy)
 {
 	struct mqshm_writer *w = &p->writer;
-	struct mqshm_news news;
+	struct mqshm_news news = { .producer = true, .own_state = p->state, .retry_ns = MQSHM_FOREVER };
 	struct mqshm_mark need;
 
-	memset(&news, 0, sizeof news); /* compared as bytes */
-	news.producer = true;
-	news.own_state = p->state;
-	news.retry_ns = MQSHM_FOREVER;
 	if (busy) {
 		news.slot = MQSHM_NEWS_BUSY;
 		news.retry_ns = mqshm_now_ns() + FIRST_NAP_NS;
@@ -426,7 +422,7 @@ int mqshm_producer_push_batch(struct mqshm_producer *p, const struct iovec *mess
 
 int mqshm_producer_reserve(struct mqshm_producer *p, size_t size, void **data, int timeout_ms)
 {
-	unsigned char *payload;
+	unsigned char *payload = NULL;
 	int rc = begin(p, size, &payload, timeout_ms);
 
 	*data = NULL;

@@ -96,6 +96,7 @@ static bool arm(const struct mqshm_wait_item *items, size_t count, struct words 
 	struct mqshm_waitable w;
 
 	words->count = 0;
+	words->backend = NULL;
 	words->room = false;
 	for (size_t i = 0; i < count; i++) {
 		if (!waitable(&items[i], &w))
@@ -108,7 +109,7 @@ static bool arm(const struct mqshm_wait_item *items, size_t count, struct words 
 		words->room |= items[i].producer != NULL;
 	}
 	smp_mb(); /* MO-2, MO-5: armed before we look again */
-	return true;
+	return words->backend;
 }
 
 static int timed_out(int timeout_ms)
@@ -126,18 +127,19 @@ static int wait_by_descriptors(struct mqshm_wait_item *items, size_t count, int 
 		struct timespec ts;
 		uint64_t now;
 
-		for (size_t i = 0; i < count && rc >= 0; i++) {
-			fds[i] = (struct pollfd){ .fd = waitable(&items[i], &w) ? rc = w.watch(w.handle) : -1, .events = POLLIN };
+		for (size_t i = 0; i < count; i++) {
+			int fd = waitable(&items[i], &w) ? w.watch(w.handle) : -1;
+
+			if (fd < 0 && (items[i].consumer || items[i].producer))
+				rc = fd;
+			fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
 		}
-		if (rc < 0)
-			break;
 		now = mqshm_now_ns();
-		rc = 0;
-		if (cancelled(items, count)) {
+		if (!rc && cancelled(items, count))
 			rc = mqshm_error(-ECANCELED, "the wait was cancelled");
-		} else if (now >= deadline) {
+		else if (!rc && now >= deadline)
 			rc = timed_out(timeout_ms);
-		} else {
+		if (!rc) {
 			ts = (struct timespec){ (time_t)((deadline - now) / 1000000000u), (long)((deadline - now) % 1000000000u) };
 			rc = ppoll(fds, count, deadline == MQSHM_FOREVER ? NULL : &ts, NULL) < 0 ? mqshm_errno() : 0;
 			if (rc == -EINTR)

@@ -792,10 +792,13 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 		if (READ_ONCE(r->producer->head) > position)
 			continue;
 		rc = reader_sequence_at(r, position, &sequence);
-		WRITE_ONCE(rd->area->sequence, sequence);
-		WRITE_ONCE(rd->area->joined, sequence);
+		smp_rmb(); /* MO-6: a lossy one may be lapped already */
+		if (READ_ONCE(r->producer->head) > position)
+			continue;
 		if (rc)
 			return rc;
+		WRITE_ONCE(rd->area->sequence, sequence);
+		WRITE_ONCE(rd->area->joined, sequence);
 		before = joining;
 		if (try_cmpxchg(state, &before, rd->state, ACQ_REL)) /* MO-14 */
 			break;

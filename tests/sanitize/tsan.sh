@@ -13,7 +13,7 @@ export TSAN_OPTIONS="halt_on_error=0 exitcode=66"
 build() # DIRECTORY PROGRAM: a probe with the include/ and lib/ of a directory
 {
 	local sources=("$1"/lib/{layout,error}.c)
-	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,notify,backend}.c)
+	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,notify,log,backend}.c)
 	gcc -O1 -g -fsanitize=thread -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror "-I$1/include" "-I$1/lib" \
 		-o "$1/$2" "tests/sanitize/probes/$2.c" "${sources[@]}" -pthread
 }
@@ -69,7 +69,7 @@ goes_red "a relaxed store of a cursor is a race (MO-4)" 'ThreadSanitizer: data r
 goes_red "a relaxed look at tail is a race (MO-1)" 'ThreadSanitizer: data race' \
 	plant include/mqshm/ring.h 's|smp_load_acquire(&\(rd->ring->producer->tail\))|READ_ONCE(\1)|' tsan_ring
 goes_red "a relaxed release of the lock is a race (MO-11)" 'ThreadSanitizer: data race' \
-	plant lib/lock.c '/^void mqshm_lock_release/,/^}/s|, RELEASE)|, RELAXED)|' tsan_library
+	plant lib/lock.c 's|try_cmpxchg(word, &mine, 0, RELEASE)|MQSHM_CMPXCHG(word, \&mine, 0, __ATOMIC_RELAXED)|' tsan_library
 
 whole() # DIRECTORY: the tests of waiting on many, with all of the library
 {

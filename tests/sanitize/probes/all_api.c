@@ -6,6 +6,7 @@
 
 #include "mqshm.h"
 #include "mqshm/stage.h"
+#include "mqshm/watch.h"
 #include "mqshm/manager.h"
 #include "mqshm/merge.h"
 
@@ -251,6 +252,56 @@ static void stage(const char *name)
 	WANT(mqshm_producer_close(p), 0);
 }
 
+static void quiet(int level, const char *queue, const char *text, void *arg)
+{
+	(void)level;
+	(void)queue;
+	(void)text;
+	++*(int *)arg;
+}
+
+static void waiting(const char *name)
+{
+	struct mqshm_queue_options queue = { .size = sizeof queue, .node_count = 4, .block_size = 8 };
+	struct mqshm_consumer_options options = { .size = sizeof options, .name = "one", .lease_ms = 60000 };
+	struct mqshm_watch_event event;
+	struct mqshm_wait_item items[2];
+	struct mqshm_consumer *c;
+	struct mqshm_producer *p;
+	struct mqshm_watch *w;
+	int lines = 0;
+
+	WANT(mqshm_log_set(MQSHM_LOG_DEBUG, quiet, &lines), 0);
+	WANT(mqshm_watch_open(&w, &name, 1, 0), 0);
+	WANT(mqshm_producer_open(&p, name, &queue, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		WANT(mqshm_consumer_open(&c, name, NULL, &options), 0);
+		WANT(mqshm_consumer_resumed(c), i);
+		WANT(mqshm_consumer_demoted(c), 0);
+		WANT(i ? mqshm_consumer_leave(c) : mqshm_consumer_close(c), 0);
+	}
+	WANT(mqshm_consumer_open(&c, name, NULL, NULL), 0);
+	items[0] = (struct mqshm_wait_item){ .consumer = c };
+	items[1] = (struct mqshm_wait_item){ .producer = p };
+	WANT(mqshm_wait_any(items, 2, -1), 1);
+	WANT(mqshm_wait_any(items, 1, 1), -ETIMEDOUT);
+	WANT(mqshm_consumer_fd(c) > 2, 1);
+	WANT(mqshm_producer_fd(p) > 2, 1);
+	mqshm_consumer_cancel(c);
+	WANT(mqshm_wait_any(items, 1, -1), -ECANCELED);
+	mqshm_producer_cancel(p);
+	WANT(mqshm_producer_wait_consumers(p, 2, 0, -1), -ECANCELED);
+	WANT(mqshm_queue_evict(name, 0), 0);
+	WANT(mqshm_wait_any(items, 1, -1), 1);
+	WANT(items[0].result, -ECONNABORTED);
+	WANT(mqshm_watch_next(w, &event, 0) >= 0, 1);
+	WANT(mqshm_watch_close(w), 0);
+	WANT(mqshm_consumer_close(c), 0);
+	WANT(mqshm_producer_close(p), 0);
+	WANT(lines > 0, 1);
+	WANT(mqshm_log_set(MQSHM_LOG_OFF, NULL, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2)
@@ -263,6 +314,7 @@ int main(int argc, char **argv)
 	stream(argv[1], MQSHM_OVERWRITE | MQSHM_TIMESTAMP_OFF);
 	stream(argv[1], MQSHM_HOLD | MQSHM_PERSISTENT);
 	stage(argv[1]);
+	waiting(argv[1]);
 	WANT(errno, 4711);
 	WANT(strcmp(mqshm_version(), MQSHM_VERSION), 0);
 	return failures != 0;
