@@ -149,9 +149,9 @@ plant MO-8 probe_publish_twice $ring "$(no_fence 'MO-2: tail is out')"
 plant MO-8 probe_read_tail $ring "$(no_fence 'MO-8: a record')"
 # Ordered several times over: all of it has to go.
 plant MO-9 probe_join $ring "$(weak_store '&r->info->hold')" "$(weak_cas state)" "$(no_fence 'MO-3: cursor and bit')" \
-	"$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')"
+	"$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')" "$(no_fence 'MO-6: a lossy')"
 plant MO-9 probe_make_room $ring "$(weak_load '&r->info->hold')"
-plant MO-14 probe_join $ring "$(weak_cas state)" "$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')"
+plant MO-14 probe_join $ring "$(weak_cas state)" "$(no_fence 'MO-8: a record')" "$(weak_load '&p->tail')" "$(no_fence 'MO-6: a lossy')"
 plant MO-10 probe_join $ring "$(weak_fetch or reliable)"
 plant MO-10 probe_make_room $ring "$(weak_load '&r->info->reliable\[i\]')"
 plant MO-10 probe_make_room $ring "$(weak_load '&r->info->epoch')"

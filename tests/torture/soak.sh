@@ -50,7 +50,7 @@ plant() # FILE SED-EXPRESSION
 	"$red/soak" --seed 1 --messages 1000000
 }
 goes_red "a consumer's handle that close does not free is seen" 'opens again.*GROWN' \
-	plant lib/consumer.c '/^int mqshm_consumer_close/,/^}/s/free(c);/;/'
+	plant lib/consumer.c '/^static int leave/,/^}/s/free(c);/;/'
 goes_red "some bytes that each push leaves behind are seen" 'producer .*GROWN' \
 	plant lib/producer.c '/^int mqshm_producer_push(/,/^}/s/^{/{ static void *volatile leak; leak = malloc(1); (void)leak;/'
 goes_red "a descriptor that close leaves open is seen" 'opens again.*GROWN' \

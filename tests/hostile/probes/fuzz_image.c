@@ -183,12 +183,15 @@ static int fake_check(struct mqshm_mapping *m, uint32_t i)
 	return 0;
 }
 
-static void fake_evict(struct mqshm_mapping *m, uint32_t i)
+static bool fake_evict(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint32_t why)
 {
 	(void)m;
+	(void)word;
+	(void)why;
 	if (i >= ring.max_producers + ring.max_consumers)
 		red("participant %u is evicted", i);
 	end_role(i, MQSHM_SLOT_ENDED);
+	return true;
 }
 
 static int fake_check_self(struct mqshm_mapping *m)
@@ -248,7 +251,7 @@ static int judge(long long rc, const int *documented)
 }
 #define JUDGE(call, ...) (step = #call, mqshm_say("%s", ""), judge(call, (const int[]){ __VA_ARGS__, 0 }))
 #define PUSHING -EAGAIN, -ETIMEDOUT, -EMSGSIZE, -ESTALE, -EBADMSG, -EOVERFLOW, -EDEADLK
-#define READING -EAGAIN, -ETIMEDOUT, -EMSGSIZE, -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG
+#define READING -EAGAIN, -ETIMEDOUT, -EMSGSIZE, -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG, -ECONNABORTED
 
 static void push_step(struct mqshm_producer *p, unsigned kind)
 {
