@@ -2,6 +2,7 @@
 /* The list of labels, read from the section the test build left them in, and what happens at a step. */
 #include "step.h"
 #undef kill
+#undef syscall
 
 #include "mqshm/abi.h"
 #include "world.h"
@@ -126,6 +127,12 @@ void steps_disarm(void)
 	control = NULL;
 }
 
+/* This thread, at once; the others with it. */
+static void stop_or_die(int action)
+{
+	syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), action);
+}
+
 void mqshm_step(const struct mqshm_label *label, unsigned side, unsigned detail)
 {
 	struct control *c = control;
@@ -137,14 +144,14 @@ void mqshm_step(const struct mqshm_label *label, unsigned side, unsigned detail)
 	point = (label->id * STEP_SIDES + side) * STEP_DETAILS + detail;
 	if (c->pause == point + 1) {
 		c->pause = 0;
-		kill(getpid(), SIGSTOP);
+		stop_or_die(SIGSTOP);
 	}
 	c->counts[point] = (uint16_t)(c->counts[point] + (c->counts[point] < UINT16_MAX));
 	c->total++;
 	if (c->action && ((c->nth && c->total == c->nth) ||
 			  (!c->nth && point == c->point && c->counts[point] == c->occurrence))) {
 		SET(c->hit, point + 1);
-		kill(getpid(), c->action);
+		stop_or_die(c->action);
 	}
 	errno = saved;
 }
