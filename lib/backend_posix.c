@@ -132,9 +132,6 @@ static void fill_participant(struct posix_mapping *p, struct mqshm_participant *
 			shared_copy(participant->comm, comm, strnlen(comm, 15));
 		fclose(f);
 	}
-	shared_clear(participant->name, sizeof participant->name);
-	if (how->consumer_name)
-		shared_copy(participant->name, how->consumer_name, strnlen(how->consumer_name, MQSHM_CONSUMER_NAME_MAX));
 	WRITE_ONCE(participant->lease_ms, how->lease_ms);
 	smp_store_release(&participant->pid_namespace, p->pid_namespace);
 }
@@ -149,6 +146,10 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 	int rc = 0;
 
 	WRITE_ONCE(r->info->used, 1);
+	/* Only here: who takes on a cursor and dies leaves it to the next one of that name. */
+	shared_clear(participant->name, sizeof participant->name);
+	if (how->consumer_name)
+		shared_copy(participant->name, how->consumer_name, strnlen(how->consumer_name, MQSHM_CONSUMER_NAME_MAX));
 	fill_participant(p, participant, how);
 	p->base.state = (READ_ONCE(*state) & ~0xffu) | MQSHM_SLOT_LIVE;
 	if (how->role == MQSHM_ROLE_CONSUMER) {

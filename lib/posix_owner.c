@@ -349,7 +349,10 @@ bool posix_reap(struct posix_mapping *p, uint32_t i)
 		return false; /* somebody is at it */
 	prepare(p, i, role);
 	leased = MQSHM_SLOT_STATE(READ_ONCE(participant->state)) == MQSHM_SLOT_LEASED;
-	if (posix_has_role(&p->base.ring, i) && !posix_alive(p->lock_fd, participant, i, p->pid_namespace)) {
+	/* Without an owner it is what somebody who died has left undone, perhaps of one who was evicted and lives. */
+	if (posix_has_role(&p->base.ring, i) &&
+	    (!has_owner(smp_load_acquire(&participant->state)) ||
+	     !posix_alive(p->lock_fd, participant, i, p->pid_namespace))) {
 		state = after_death(&p->base.ring, i);
 		ended = posix_end_role(p, i, state, MQSHM_EPOCH_CRASHED, leased ? MQSHM_WHY_LEASE : MQSHM_WHY_DIED);
 	}

@@ -58,6 +58,12 @@ plant "a head that a take-over does not take back is found" include/mqshm/ring.h
 	's/^\t\t\tat = (struct mqshm_mark){ cursor, first };/\t\t\t;/' \
 	'is not held back by the one who joined|after the take-over: the cursor' --program 'push, and one joins' --only writer_make_room
 plant "what who died while repairing left undone, for ever, is found" lib/posix_owner.c \
-	's/MQSHM_SLOT_JOINING || holds_back(r, i);/MQSHM_SLOT_JOINING || (0 \&\& holds_back(r, i));/' \
-	'does not go on|holds the producer back|the most it was created for' --only 'posix_end_role: r->info->reliable'
+	's/ || holds_back(r, i);/ || (0 \&\& holds_back(r, i));/' \
+	'does not go on|holds the producer back|the most it was created for' --program 'evicting alone' --only clear_reliable
+plant "an eviction that nobody finishes after who began it died is found" lib/posix_owner.c \
+	's/(!has_owner(smp_load_acquire(&participant->state)) ||/(false ||/' \
+	'does not go on' --program 'evicting alone' --only clear_reliable
+plant "a name that is stored again by who takes on a cursor is found" lib/backend_posix.c \
+	's/^\tWRITE_ONCE(participant->lease_ms, how->lease_ms);/\tshared_copy(participant->name, "", 1);\n\tshared_copy(participant->name, how->consumer_name ? how->consumer_name : "", how->consumer_name ? 5 : 1);\n&/' \
+	'no cursor to take on' --program 'take on a cursor' --only 'fill_participant: copy to participant->name'
 conclude

@@ -46,6 +46,12 @@ plant "an increment through a pointer to a field is found" lib/lock.c 's/^\(\tui
 	'increment without a step.*\(\*word\)\+\+'
 plant "an atomic builtin is found" lib/posix_owner.c 's/atomic_add(&info->epoch, 1, ACQ_REL);/__atomic_fetch_add(\&info->epoch, 1, __ATOMIC_ACQ_REL);/' \
 	'__atomic_fetch_add without a step'
+plant "an atomic builtin on what a parameter points to is found" lib/lock.c \
+	's/return try_cmpxchg(word, &from, to, ACQUIRE);/return __atomic_exchange_n(word, to, __ATOMIC_ACQUIRE) == from;/' \
+	'change: __atomic_exchange_n without a step'
+plant "a store by what lies above the queues is found" lib/manager.c \
+	's/__atomic_add_fetch(&s->references, 1, __ATOMIC_RELAXED);/&\n\t((struct mqshm_mapping *)s)->ring.info->dead = 1;/' \
+	'mqshm_shared_get: an assignment without a step'
 plant "a memcpy() to a payload is found" lib/producer.c 's/shared_copy(payload, data, size);/memcpy(payload, data, size);/' \
 	'mqshm_producer_push: memcpy\(\) to shared memory without a step'
 plant "a store in the ring's header is found" include/mqshm/ring.h 's/WRITE_ONCE(node->sequence, w->sequence);/node->sequence = w->sequence;/' \

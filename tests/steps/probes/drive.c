@@ -60,6 +60,13 @@ static const struct {
 	const char *label, *why;
 } allowed[] = {
 	{ "posix_wait_for_name: close(fd) |", "no inotify watch must be left for that" },
+	{ "posix_watch_begin: close(in->inotify) |", "no inotify watch must be left for that" },
+	{ "mqshm_notifier_open: close(n->fd) |", "no thread must be left for that" },
+	{ "reader_join: *state = joining |", "a producer must raise head and take it back within some instructions of the join" },
+	{ "open_it: close(fd) |", "a watcher's object must be no queue, and it only reads" },
+	{ "rescan: lstat(path, &st) |", "inotify must have lost events" },
+	{ "vanished: fstat(o->fd, &st) |", "the name must go under the watcher, and it only reads" },
+	{ "look_who_lives: pread(o->fd, &now,", "somebody must die under the watcher's look, and it only reads" },
 	{ NULL, NULL },
 };
 
@@ -376,7 +383,9 @@ static void again(void)
 /* Much depends there on whom it died beside: one sample is not enough. */
 static bool repairs(uint32_t point)
 {
-	static const char *const functions[] = { "posix_end_role:", "take_slot:", "writer_take_over:", "mqshm_settle_producers:" };
+	static const char *const functions[] = { "posix_end_role:", "take_slot:", "writer_take_over:", "mqshm_settle_producers:",
+						 "posix_demote:", "set_state:", "clear_reliable:", "retire:", "resume:",
+						 "reader_resume:" };
 	char name[300];
 
 	point_name(point, name);

@@ -6,7 +6,9 @@ labels.py [CLANG ARGUMENT...] -- FILE.c...
 Preprocesses each file as the test build does, reads the result with libclang, and follows pointers into the shared
 object through variables, parameters, fields and results of all files together: what is reached through a struct of
 abi.h, through the nodes, or through a pointer made from one of these, is shared. Every store there has to stand alone
-between two calls of mqshm_step(). A pointer of which nothing is known, to a struct of abi.h, counts as shared.
+between two calls of mqshm_step(). A pointer of which nothing is known, to a struct of abi.h, counts as shared. An atomic
+builtin needs no step where its operand is known to be private: a variable, or a field of a struct that is not in the
+object, like a handle's cancelled and notifier, the log's sinks or the word that controls a thread.
 """
 import glob
 import re
@@ -14,20 +16,27 @@ import subprocess
 import sys
 
 sys.path += ["/usr/lib/python3/dist-packages"]
-from clang.cindex import Config, CursorKind, Index, TypeKind  # noqa: E402
+from clang.cindex import Config, CursorKind, Index, StorageClass, TypeKind  # noqa: E402
 
 Config.set_library_file(sorted(glob.glob("/usr/lib/*/libclang-14.so*") + glob.glob("/usr/lib/llvm-14/lib/libclang*.so*"))[0])
 
 # Calls of the C library that store nothing where others see it, and stop nobody: no step needed around them.
 HARMLESS = set("""
     __errno_location aligned_alloc atexit calloc fclose fflush fopen fprintf free fscanf getenv getline malloc memchr memcmp
-    memcpy memmove memset printf qsort realloc snprintf sscanf strchr strcmp strcpy strerror strlen strncmp strncpy strnlen
+    memcpy memmove memset printf qsort realloc reallocarray snprintf sscanf strchr strcmp strcpy strerror strlen strncmp strncpy strnlen
     strrchr strspn strcspn strstr strtol strtoull sysconf va_start vsnprintf
-    clock_gettime getpid getrlimit opendir readdir closedir readlink stat fstatvfs sched_getaffinity __sched_cpucount
+    clock_gettime geteuid getpid getrlimit opendir readdir closedir readlink stat fstatvfs sched_getaffinity __sched_cpucount
     pthread_atfork pthread_mutex_lock pthread_mutex_unlock pthread_once pthread_sigmask sigaddset sigemptyset sigfillset
     sigismember sigpending sigtimedwait
+    pthread_create pthread_join pthread_mutex_destroy pthread_mutex_init pthread_setname_np
     mqshm_step mqshm_step_lock
     """.split())
+# Above the queues. What these do to one they do through the public functions, whose steps are there; all else is threads,
+# mutexes and memory of this process. log.c knows no queue, it writes on stderr. So their system calls need no steps; a
+# store to shared memory would be found here, too.
+ABOVE = {f"lib/{name}.c" for name in ("heap", "log", "manager", "merge", "stage", "stage_buffer", "stage_run")}
+# Fields that hold functions of the user's.
+USERS = {"tell_slow"}
 # Fields that hold addresses in the object, to begin with.
 SEEDS = {("mqshm_ring", f) for f in ("info", "producer", "consumers", "nodes", "participants")} | {("posix_mapping", "address")}
 
@@ -93,6 +102,7 @@ class Check:
         self.pointers, self.fields, self.results, self.outs = set(), set(SEEDS), set(), set()
         self.known = set()   # variables and parameters that something is known of
         self.bodies = {}     # USR: (unit, cursor)
+        self.called = set()  # or their address is taken
         self.members = {}    # field name: functions put into such a field
         for unit in units:
             for c in unit.tree.cursor.get_children():
@@ -169,11 +179,31 @@ class Check:
             return self.shared(inner[0])
         return False
 
+    def private(self, c):
+        """Is this pointer known not to be one into the object?"""
+        c = strip(c)
+        if self.shared(c):
+            return False
+        if c.kind == CursorKind.UNARY_OPERATOR and self.operator(c) == "&":
+            inside = strip(kids(c)[0])
+            while inside.kind in (CursorKind.MEMBER_REF_EXPR, CursorKind.ARRAY_SUBSCRIPT_EXPR) and \
+                    strip(kids(inside)[0]).type.get_canonical().kind != TypeKind.POINTER:
+                inside = strip(kids(inside)[0])
+            if inside.kind == CursorKind.MEMBER_REF_EXPR:
+                return True # of a struct that is reached by a pointer not into the object
+            return inside.kind == CursorKind.DECL_REF_EXPR
+        return c.kind == CursorKind.DECL_REF_EXPR and c.referenced is not None and key(c.referenced) in self.known
+
     # -- following pointers --
 
     def callees(self, c):
         if c.referenced is not None and c.referenced.kind == CursorKind.FUNCTION_DECL:
             return [c.referenced.get_usr()]
+        chosen = strip(kids(c)[0]) if kids(c) else c
+        if c.referenced is None and chosen.kind == CursorKind.CONDITIONAL_OPERATOR: # (this ? a : b)(...)
+            sides = [strip(i).spelling for i in kids(chosen)[1:]]
+            found = [self.members.get(name, set()) for name in sides]
+            return list(set().union(*found)) if all(found) else []
         name = c.referenced.spelling if c.referenced is not None else ""
         return list(self.members.get(name, []))
 
@@ -193,6 +223,8 @@ class Check:
     def follow(self, c, function):
         pointer = c.type.get_canonical().kind == TypeKind.POINTER
         inner = kids(c)
+        if c.kind == CursorKind.DECL_REF_EXPR and c.referenced is not None and c.referenced.kind == CursorKind.FUNCTION_DECL:
+            self.called.add(c.referenced.get_usr())
         if c.kind == CursorKind.BINARY_OPERATOR and pointer and self.operator(c) == "=":
             self.learn(strip(inner[0]), inner[1])
         elif c.kind == CursorKind.VAR_DECL and pointer and inner and inner[-1].kind.is_expression():
@@ -249,15 +281,18 @@ class Check:
             return "an increment" if self.operator(c)[:2] in ("++", "--") and self.place(inner[0]) else None
         if c.kind == CursorKind.UNEXPOSED_EXPR and len(inner) > 1:
             name = re.match(r"(__atomic_\w+|__sync_\w+|__c11_atomic_\w+)", self.unit.source(c))
-            return name.group(1) if name and "_load" not in name.group(1) else None
+            if not name or "_load" in name.group(1) or self.private(inner[0]):
+                return None
+            return name.group(1)
         if c.kind == CursorKind.CALL_EXPR:
             name = c.spelling
             if c.referenced is None or c.referenced.kind != CursorKind.FUNCTION_DECL:
                 users = c.referenced is not None and c.referenced.kind == CursorKind.PARM_DECL # its own code
+                users = users or name in USERS or self.unit.path in ABOVE
                 return None if users or self.callees(c) else f"a call of nobody knows what, {name}"
             if c.referenced.get_usr() in self.bodies or name.startswith("__builtin_"):
                 return None
-            if name not in HARMLESS and not name.startswith("mqshm_"):
+            if name not in HARMLESS and not name.startswith("mqshm_") and self.unit.path not in ABOVE:
                 return f"{name}()"
             types = list(c.referenced.type.argument_types()) if c.referenced.type.kind == TypeKind.FUNCTIONPROTO else []
             for i, argument in enumerate(c.get_arguments()):
@@ -296,7 +331,10 @@ class Check:
     def run(self):
         self.count, self.steps, self.wrong = 0, 0, set()
         self.fixpoint()
-        for unit, function in self.bodies.values():
+        used = self.called.union(*self.members.values())
+        for usr, (unit, function) in self.bodies.items():
+            if function.storage_class == StorageClass.STATIC and usr not in used:
+                continue # a header's function that this file does not use
             self.unit = unit
             self.visit(function, function, None)
         for line in sorted(self.wrong):

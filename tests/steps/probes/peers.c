@@ -4,6 +4,7 @@
  * them and the how-many-eth of that one they are, and each byte follows from that.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 
 #include "world.h"
@@ -64,6 +65,9 @@ void message_check(const struct world *w, struct peer *me, const void *data, con
 	    !payload_good((const char *)data + sizeof key, m->size - sizeof key, key))
 		complain(me, "message %llu is not whole (key %llx, %zu bytes)", (unsigned long long)m->sequence,
 			 (unsigned long long)key, m->size);
+	if (me->may_skip && m->sequence == me->next_sequence + 1)
+		me->next_sequence++;
+	me->may_skip = false;
 	if (me->next_sequence != UINT64_MAX &&
 	    (me->lossy ? m->sequence < me->next_sequence : m->sequence != me->next_sequence))
 		complain(me, "sequence %llu, not %llu", (unsigned long long)m->sequence,
@@ -122,15 +126,40 @@ static void timed_out(struct peer *me)
 	SET(me->timeouts, me->timeouts + 1);
 }
 
+static bool is_heir(const struct world *w, const struct peer *me)
+{
+	return programs[w->config.program].flags & NAMED && me == &w->peers[NEW_CONSUMER];
+}
+
+/* It goes on where the one before has stopped: who was killed in a pop may have moved the cursor and not got the message. */
+static void inherit(struct world *w, struct peer *me, const struct mqshm_consumer *c)
+{
+	const struct peer *before = &w->peers[VICTIM];
+
+	if (mqshm_consumer_resumed(c) != 1 && (GET(before->ready) || GET(w->peers[AWAY].ready)))
+		complain(me, "there was no cursor to take on");
+	if (before->next_sequence == UINT64_MAX)
+		before = &w->peers[AWAY];
+	me->next_sequence = before->next_sequence;
+	me->may_skip = before == &w->peers[VICTIM] && w->control.hit && w->control.action == SIGKILL;
+}
+
 static struct mqshm_consumer *enter_consumer(struct world *w, struct peer *me)
 {
 	struct mqshm_consumer_options o = { .size = sizeof o, .start = MQSHM_FROM_OLDEST, .flags = me->lossy ? MQSHM_LOSSY : 0 };
 	struct mqshm_consumer *c;
 
+	if (is_heir(w, me)) {
+		o.name = HEIR;
+		o.lease_ms = LEASE_MS;
+	}
+
 	while (!GET(me->quit)) {
 		int rc = mqshm_consumer_open(&c, w->name, &w->options, &o);
 
 		if (!rc) {
+			if (is_heir(w, me))
+				inherit(w, me, c);
 			SET(me->ready, 1);
 			return c;
 		}
@@ -144,7 +173,7 @@ static struct mqshm_consumer *enter_consumer(struct world *w, struct peer *me)
 
 void consumer_life(struct world *w, struct peer *me)
 {
-	bool removes = programs[w->config.program].flags & REMOVES;
+	bool removes = programs[w->config.program].flags & REMOVES, slow = programs[w->config.program].flags & (EVICTS | DEMOTES);
 	struct mqshm_consumer *c = enter_consumer(w, me);
 	unsigned char buffer[BLOCK];
 	struct mqshm_message m[3];
@@ -160,8 +189,9 @@ void consumer_life(struct world *w, struct peer *me)
 			continue;
 		}
 		SET(me->paused, 0);
-		if (turn & 1) {
+		if (turn & 1 || slow) { /* who may be evicted or demoted while it looks is not sure of what it sees */
 			rc = mqshm_consumer_pop(c, buffer, sizeof buffer, m, 30);
+			me->lossy |= mqshm_consumer_demoted(c);
 			if (rc >= 0) {
 				message_check(w, me, buffer, m);
 				good(me);
@@ -186,7 +216,7 @@ void consumer_life(struct world *w, struct peer *me)
 			if (GET(me->quit))
 				break;
 			nap_us(500);
-		} else if (rc == -ESTALE && removes) {
+		} else if ((rc == -ESTALE && removes) || (rc == -ECONNABORTED && slow)) { /* on a busy machine we are slow */
 			mqshm_consumer_close(c);
 			me->since_start = false;
 			peer_init(me);
@@ -195,8 +225,8 @@ void consumer_life(struct world *w, struct peer *me)
 			complain(me, "pop or peek: %zd %s", rc, mqshm_last_error());
 		}
 	}
-	if (mqshm_consumer_close(c))
-		complain(me, "consumer_close: %s", mqshm_last_error());
+	if (mqshm_consumer_leave(c)) /* without a lease */
+		complain(me, "consumer_leave: %s", mqshm_last_error());
 }
 
 static struct mqshm_producer *enter_producer(struct world *w, struct peer *me)

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -88,6 +89,7 @@ unsigned mqshm_step_lock(const struct flock *lock); /* the detail of a lock's by
 #define SYSTEM_CALL(call, text) LABELLED_RESULT(text, call)
 #define access(...) SYSTEM_CALL(access(__VA_ARGS__), "access(" #__VA_ARGS__ ")")
 #define close(...) SYSTEM_CALL(close(__VA_ARGS__), "close(" #__VA_ARGS__ ")")
+#define eventfd(...) SYSTEM_CALL(eventfd(__VA_ARGS__), "eventfd(" #__VA_ARGS__ ")")
 #define fchmod(...) SYSTEM_CALL(fchmod(__VA_ARGS__), "fchmod(" #__VA_ARGS__ ")")
 #define fcntl(...) LABELLED_DETAIL("fcntl(" #__VA_ARGS__ ")", STEP_LOCK(__VA_ARGS__), fcntl(__VA_ARGS__))
 #define fstat(...) SYSTEM_CALL(fstat(__VA_ARGS__), "fstat(" #__VA_ARGS__ ")")
@@ -108,8 +110,10 @@ unsigned mqshm_step_lock(const struct flock *lock); /* the detail of a lock's by
 #define read(...) SYSTEM_CALL(read(__VA_ARGS__), "read(" #__VA_ARGS__ ")")
 #define sched_yield(...) SYSTEM_CALL(sched_yield(__VA_ARGS__), "sched_yield(" #__VA_ARGS__ ")")
 #define syscall(number, word, operation, ...)                                                                     \
-	LABELLED_DETAIL("syscall(" #number ", " #word ", " #operation ", ...)", (operation) == FUTEX_WAKE ? 2 : 1, \
+	LABELLED_DETAIL("syscall(" #number ", " #word ", " #operation ", ...)",                                   \
+			(number) == SYS_futex && (operation) == FUTEX_WAKE ? 2 : 1,                               \
 			syscall(number, word, operation, __VA_ARGS__))
 #define unlink(...) SYSTEM_CALL(unlink(__VA_ARGS__), "unlink(" #__VA_ARGS__ ")")
+#define write(...) SYSTEM_CALL(write(__VA_ARGS__), "write(" #__VA_ARGS__ ")")
 
 #endif

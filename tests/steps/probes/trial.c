@@ -71,7 +71,7 @@ static const char *label(int i)
 {
 	static const char *const names[PEERS] = { "consumer 0", "consumer 1", "consumer 2", "producer 0", "producer 1",
 						  "the victim", "the new producer", "the new consumer", "the filler",
-						  "the first victim" };
+						  "the first victim", "the one who is away" };
 	return names[i];
 }
 
@@ -226,6 +226,41 @@ static void orphan_life(struct world *world, struct peer *me)
 	raise(SIGKILL);
 }
 
+/* Does not read and is thrown out for that; or has the victim's name and leaves its cursor. */
+static void away_life(struct world *world, struct peer *me)
+{
+	unsigned flags = programs[world->config.program].flags;
+	struct mqshm_consumer_options o = { .size = sizeof o, .start = MQSHM_FROM_OLDEST };
+	unsigned char buffer[BLOCK];
+	struct mqshm_consumer *c;
+	struct mqshm_message m;
+	ssize_t rc;
+
+	if (flags & (FORMER | EXPIRES)) {
+		o.name = HEIR;
+		o.lease_ms = flags & EXPIRES ? SHORT_LEASE_MS : LEASE_MS;
+	}
+	if (mqshm_consumer_open(&c, world->name, &world->options, &o))
+		complain(me, "consumer_open: %s", mqshm_last_error());
+	me->id = (uint32_t)mqshm_consumer_id(c);
+	SET(me->ready, 1);
+	if (flags & (FORMER | EXPIRES)) {
+		rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, 0);
+		if (rc >= 0)
+			message_check(world, me, buffer, &m);
+		if (payload_mix(world->config.seed + 9) & 1)
+			raise(SIGKILL);
+	} else {
+		while (!GET(me->quit))
+			nap_us(1000);
+		rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, 0);
+		if (flags & DEMOTES ? mqshm_consumer_demoted(c) != 1 : rc != -ECONNABORTED)
+			complain(me, "it did not read, all went on, and its pop gives %zd %s", rc, mqshm_last_error());
+	}
+	if (mqshm_consumer_close(c))
+		complain(me, "consumer_close: %s", mqshm_last_error());
+}
+
 static void make_life(struct world *world, struct peer *me)
 {
 	if (mqshm_queue_create(world->name, &world->options))
@@ -269,6 +304,16 @@ static void prepare(void)
 	if (flags & ORPHAN) {
 		waitpid(start(FILLER, orphan_life), NULL, 0);
 		w->peers[FILLER].pid = 0;
+	}
+	if (flags & IDLE) {
+		start(AWAY, away_life);
+		WAIT(GET(w->peers[AWAY].ready), "the one who is away does not get in");
+	}
+	if (flags & (FORMER | EXPIRES)) {
+		waitpid(start(AWAY, away_life), NULL, 0);
+		w->peers[AWAY].pid = 0;
+		if (w->peers[AWAY].complaint[0])
+			fail("the one who is away: %s", w->peers[AWAY].complaint);
 	}
 	if (flags & OPEN_GATE)
 		gates(true);
@@ -429,8 +474,10 @@ static void stands_still(pid_t victim)
 	struct outside *o = outside_open(w);
 	bool lock = o && outside_holds_lock(o, victim), back = o && outside_holds_back(o, victim);
 	/* Where a dead one is in the way, it is named, not who just repairs that; and see docs/verification.md. */
-	bool unnamed = program->flags & HELD || ((w->config.first >= 0 || program->flags & ORPHAN) && o && outside_repairs(o));
+	bool unnamed = program->flags & (HELD | IDLE | FORMER | EXPIRES) || ((w->config.first >= 0 || program->flags & ORPHAN) && o && outside_repairs(o));
 	bool nameless = o && outside_lifecycle_unnamed(o);
+	/* A slow consumer must be got out of the way. */
+	bool must = program->flags & (EVICTS | DEMOTES) && program->role == CONSUMER && !lock;
 
 	if (program->flags & BROKEN) {
 		outside_close(o);
@@ -449,9 +496,9 @@ static void stands_still(pid_t victim)
 
 			if (!survivor(i) || !pushes(i))
 				continue;
-			if (gone_on(i) && !lock && !back)
+			if (gone_on(i) && !lock && !(back && outside_holds_back(o, victim)))
 				going = !(program->flags & REMOVES); /* else perhaps in the old queue, until it is told */
-			else if (!told && !((unnamed || (nameless && !GET(w->peers[i].ready))) && timed_out))
+			else if (must || (!told && !((unnamed || (nameless && !GET(w->peers[i].ready))) && timed_out)))
 				all = false, stuck = i;
 		}
 		for (i = 0; i < PEERS && all; i++) {
@@ -543,6 +590,10 @@ static void gone(const char *complaint)
 static void leave(void)
 {
 	gates(true);
+	if (w->peers[AWAY].pid) {
+		SET(w->peers[AWAY].quit, 1);
+		finish(AWAY, "at its end");
+	}
 	for (int turn = 0; turn < 2; turn++) {
 		for (int i = 0; i < PEERS; i++) {
 			if (!survivor(i) || pushes(i) == turn)
@@ -574,9 +625,12 @@ int trial_run(struct world *world)
 	action = w->control.action;
 	w->options = (struct mqshm_queue_options){
 		.size = sizeof w->options, .node_count = NODES, .block_size = BLOCK,
-		.max_consumers = (uint32_t)w->config.consumers + 1 + (action == SIGSTOP || program->flags & ORPHAN),
+		.max_consumers = (uint32_t)w->config.consumers + 1 + (action == SIGSTOP || program->flags & ORPHAN) +
+				 !!(program->flags & (IDLE | FORMER | EXPIRES)),
 		.flags = (w->config.shared ? MQSHM_SHARED : 0) | (program->flags & HELD ? MQSHM_HOLD : 0) |
 			 (program->flags & OVERWRITES ? MQSHM_OVERWRITE : 0),
+		.slow_policy = program->flags & EVICTS ? MQSHM_SLOW_EVICT : program->flags & DEMOTES ? MQSHM_SLOW_DEMOTE : 0,
+		.slow_ms = program->flags & (EVICTS | DEMOTES) ? SLOW_MS : 0,
 	};
 	for (int i = 0; i < PEERS; i++)
 		peer_init(&w->peers[i]);
@@ -607,14 +661,22 @@ int trial_run(struct world *world)
 			mqshm_queue_gc(w->name, NULL, NULL);
 		gone("the zombie is still there");
 	}
+	if (program->flags & BY_HAND && ending == KILLED) {
+		int rc = mqshm_queue_evict(w->name, w->peers[AWAY].id);
+
+		if (rc && rc != -ESRCH)
+			fail("evicting once more: %d %s", rc, mqshm_last_error());
+	}
 	mark();
 	start_late();
 	gates(true);
+	if (program->flags & NAMED)
+		start_consumer(NEW_CONSUMER);
 	if (ending == KILLED && program->flags & JOIN_AMID && w->peers[NEW_CONSUMER].pid)
 		held_back();
 	if (ending == KILLED)
 		survivors_alone();
-	if (ending == KILLED && !(program->flags & (LATE | REMOVES | JOIN_AMID | ORPHAN))) /* where it is the death that counts */
+	if (ending == KILLED && !(program->flags & (LATE | REMOVES | JOIN_AMID | ORPHAN | IDLE | EXPIRES))) /* where it is the death that counts */
 		w->alone_ns = now_ns() - death;
 	mark();
 	new_ones(ending == KILLED);

@@ -2,12 +2,14 @@
 /* What victims do: short programs, each about one thing, with steps counted (and one of them the last) while armed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "mqshm/abi.h"
+#include "mqshm/watch.h"
 #include "world.h"
 
 #define SOON_MS 15000 /* what is waited for comes */
@@ -484,6 +486,291 @@ static void unlinked(struct world *w, struct peer *me, struct control *control)
 	leave_c(me, c);
 }
 
+/* ---- slow consumers, leases ---- */
+
+/* NULL: its heir has been faster. */
+static struct mqshm_consumer *named_consumer(struct world *w, struct peer *me)
+{
+	struct mqshm_consumer_options o = { .size = sizeof o, .start = MQSHM_FROM_OLDEST, .name = HEIR, .lease_ms = LEASE_MS };
+	struct mqshm_consumer *c;
+	int rc;
+
+	do
+		rc = mqshm_consumer_open(&c, w->name, &w->options, &o);
+	while (rc == -ETIMEDOUT);
+	if (rc && rc != -EBUSY)
+		complain(me, "consumer_open: %d %s", rc, mqshm_last_error());
+	return rc ? NULL : c;
+}
+
+static void take_on(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c;
+
+	steps_arm(control);
+	c = named_consumer(w, me);
+	steps_disarm();
+	if (!c)
+		return;
+	if (mqshm_consumer_resumed(c) != 1)
+		complain(me, "there was no cursor to take on");
+	me->next_sequence = w->peers[AWAY].next_sequence;
+	pop_some(w, me, c, 0, 3, 100);
+	leave_c(me, c);
+}
+
+static void attach_named(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c;
+
+	steps_arm(control);
+	c = named_consumer(w, me);
+	steps_disarm();
+	if (!c)
+		return;
+	pop_some(w, me, c, 0, 3, 100);
+	leave_c(me, c);
+}
+
+static void close_named(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c = named_consumer(w, me);
+
+	SET(me->ready, 1); /* from here on there is a cursor */
+	pop_some(w, me, c, 0, 1, 10);
+	steps_arm(control);
+	leave_c(me, c);
+	steps_disarm();
+}
+
+static void pop_named(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c = named_consumer(w, me);
+
+	SET(me->ready, 1);
+	steps_arm(control);
+	pop_some(w, me, c, 0, LAP, 100);
+	steps_disarm();
+	leave_c(me, c);
+}
+
+/* While it is stopped it is evicted, or demoted; what it has got is right all the same. */
+static void pop_too_slowly(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c = consumer(w, me, 0, MQSHM_FROM_OLDEST, 0);
+	unsigned char buffer[BLOCK];
+	struct mqshm_message m;
+	ssize_t rc = 0;
+
+	steps_arm(control);
+	for (int i = 0; i < LAP && rc >= 0; i++) {
+		rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, 100);
+		me->lossy |= mqshm_consumer_demoted(c);
+		if (rc >= 0)
+			message_check(w, me, buffer, &m);
+	}
+	steps_disarm();
+	if (rc < 0 && rc != -ETIMEDOUT && !stream_over(rc) &&
+	    !(rc == -ECONNABORTED && programs[w->config.program].flags & EVICTS))
+		complain(me, "pop: %zd %s", rc, mqshm_last_error());
+	leave_c(me, c);
+}
+
+/* Bytes of locks that somebody else has for a while. */
+static pid_t hold_bytes(struct world *w, struct peer *me, int64_t start, int64_t count)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = count };
+	char path[100];
+	pid_t pid;
+	int fd;
+
+	snprintf(path, sizeof path, "/dev/shm/mqshm.%s", w->name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		complain(me, "%s: %s", path, strerror(errno));
+	for (int i = 0; fcntl(fd, F_OFD_SETLK, &lock) && i < 100; i++) /* somebody looks */
+		nap_us(500);
+	pid = fork();
+	if (pid == 0) {
+		nap_us(5000);
+		_exit(0);
+	}
+	close(fd);
+	return pid;
+}
+
+static void attach_repaired(struct world *w, struct peer *me, struct control *control)
+{
+	uint32_t producers = w->config.shared ? MQSHM_PRODUCER_SLOTS_SHARED : 1;
+	pid_t pid = hold_bytes(w, me, MQSHM_LOCK_REPAIR(producers), w->options.max_consumers);
+	struct mqshm_consumer *c;
+
+	steps_arm(control);
+	c = consumer(w, me, 0, MQSHM_FROM_OLDEST, 0);
+	steps_disarm();
+	leave_c(me, c);
+	waitpid(pid, NULL, 0);
+}
+
+static void evict_it(struct world *w, struct peer *me, struct control *control)
+{
+	uint32_t producers = w->config.shared ? MQSHM_PRODUCER_SLOTS_SHARED : 1;
+	pid_t pid = odd(w) ? hold_bytes(w, me, MQSHM_LOCK_REPAIR(producers), w->options.max_consumers) : 0;
+	int rc;
+
+	steps_arm(control);
+	do
+		rc = mqshm_queue_evict(w->name, w->peers[AWAY].id);
+	while (rc == -ETIMEDOUT);
+	steps_disarm();
+	if (rc)
+		complain(me, "queue_evict: %d %s", rc, mqshm_last_error());
+	if (pid)
+		waitpid(pid, NULL, 0);
+}
+
+/* ---- waiting on many, descriptors, watching ---- */
+
+/* More items than one call can sleep on are waited for by descriptors: here the same one again and again. */
+static void wait_for(struct world *w, struct peer *me, struct control *control, size_t count)
+{
+	struct mqshm_consumer *c = consumer(w, me, 0, MQSHM_FROM_OLDEST, 0);
+	struct mqshm_wait_item items[200];
+	unsigned char buffer[BLOCK];
+	struct mqshm_message m;
+	ssize_t rc = 0;
+
+	for (size_t i = 0; i < count; i++)
+		items[i] = (struct mqshm_wait_item){ .consumer = c };
+	steps_arm(control);
+	for (int i = 0; i < LAP && rc >= 0; i++) {
+		rc = mqshm_wait_any(items, count, 100);
+		if (rc > 0)
+			rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, 0);
+		if (rc >= 0)
+			message_check(w, me, buffer, &m);
+	}
+	if (count > 1) /* the descriptor and its thread go, too */
+		leave_c(me, c);
+	steps_disarm();
+	if (rc < 0 && rc != -ETIMEDOUT && !stream_over(rc))
+		complain(me, "wait_any: %zd %s", rc, mqshm_last_error());
+	if (count == 1)
+		leave_c(me, c);
+}
+
+static void wait_any(struct world *w, struct peer *me, struct control *control)
+{
+	wait_for(w, me, control, 1);
+}
+
+static void wait_many(struct world *w, struct peer *me, struct control *control)
+{
+	wait_for(w, me, control, 200);
+}
+
+static void poll_consumer(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c = consumer(w, me, 0, MQSHM_FROM_OLDEST, 0);
+	struct pollfd fd = { .events = POLLIN };
+	unsigned char buffer[BLOCK];
+	struct mqshm_message m;
+	ssize_t rc = 0;
+
+	steps_arm(control);
+	fd.fd = mqshm_consumer_fd(c);
+	if (fd.fd < 0)
+		complain(me, "consumer_fd: %d %s", fd.fd, mqshm_last_error());
+	for (int i = 0; i < LAP && !stream_over(rc) && poll(&fd, 1, 100) > 0; i++) {
+		rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, 0);
+		if (rc >= 0)
+			message_check(w, me, buffer, &m);
+		else if (rc != -EAGAIN && !stream_over(rc))
+			complain(me, "pop: %zd %s", rc, mqshm_last_error());
+	}
+	leave_c(me, c);
+	steps_disarm();
+}
+
+static void poll_producer(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_producer *p = producer(w, me, 0);
+	struct pollfd fd = { .events = POLLIN };
+	int rc;
+
+	steps_arm(control);
+	fd.fd = mqshm_producer_fd(p);
+	if (fd.fd < 0)
+		complain(me, "producer_fd: %d %s", fd.fd, mqshm_last_error());
+	for (int i = 0; i < LAP && poll(&fd, 1, 100) >= 0; i++) {
+		rc = push_one(w, me, p, 0, 0);
+		if (rc && rc != -EAGAIN)
+			complain(me, "push: %d %s", rc, mqshm_last_error());
+	}
+	leave_p(me, p);
+	steps_disarm();
+}
+
+static void cancel_consumer(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_consumer *c = consumer(w, me, 0, MQSHM_FROM_OLDEST, 0);
+	unsigned char buffer[BLOCK];
+	struct mqshm_message m;
+	ssize_t rc = 0;
+
+	if (odd(w))
+		mqshm_consumer_fd(c);
+	steps_arm(control);
+	for (int i = 0; i < 2 * NODES && !stream_over(rc); i++) {
+		mqshm_consumer_cancel(c);
+		rc = mqshm_consumer_pop(c, buffer, sizeof buffer, &m, SOON_MS);
+		if (rc >= 0)
+			message_check(w, me, buffer, &m);
+		else if (rc != -ECANCELED && !stream_over(rc))
+			complain(me, "pop: %zd %s", rc, mqshm_last_error());
+	}
+	steps_disarm();
+	leave_c(me, c);
+}
+
+static void cancel_producer(struct world *w, struct peer *me, struct control *control)
+{
+	struct mqshm_producer *p = producer(w, me, 0);
+	int rc;
+
+	steps_arm(control);
+	for (int i = 0; i < 2 * NODES; i++) {
+		mqshm_producer_cancel(p);
+		rc = push_one(w, me, p, 0, SOON_MS);
+		if (rc && rc != -ECANCELED)
+			complain(me, "push: %d %s", rc, mqshm_last_error());
+	}
+	steps_disarm();
+	leave_p(me, p);
+}
+
+static void watch_it(struct world *w, struct peer *me, struct control *control)
+{
+	const char *names[] = { w->name };
+	struct mqshm_watch_event event;
+	struct mqshm_watch *watch;
+	int rc;
+
+	steps_arm(control);
+	rc = mqshm_watch_open(&watch, names, 1, 0);
+	if (rc)
+		complain(me, "watch_open: %d %s", rc, mqshm_last_error());
+	for (int turn = 0; turn < 3; turn++) {
+		leave_c(me, consumer(w, me, 0, MQSHM_FROM_OLDEST, 0));
+		while (!(rc = mqshm_watch_next(watch, &event, 30)))
+			;
+		if (rc != -ETIMEDOUT)
+			complain(me, "watch_next: %d %s", rc, mqshm_last_error());
+	}
+	mqshm_watch_close(watch);
+	steps_disarm();
+}
+
 const struct program programs[] = {
 	{ "create, as producer", PRODUCER, attach_producer, LATE },
 	{ "create, as consumer", CONSUMER, join_consumer, LATE },
@@ -515,6 +802,26 @@ const struct program programs[] = {
 	{ "peek, release", CONSUMER, peek, 0 },
 	{ "pop, lapped", CONSUMER, lapped, SHARED_ONLY | OPEN_GATE },
 	{ "close a consumer", CONSUMER, close_consumer, 0 },
+	{ "push, evicting", PRODUCER, push, OPEN_GATE | IDLE | EVICTS },
+	{ "push, evicting alone", PRODUCER, push, OPEN_GATE | IDLE | EVICTS | ALONE },
+	{ "push, demoting", PRODUCER, push, OPEN_GATE | IDLE | DEMOTES },
+	{ "pop, evicted", CONSUMER, pop_too_slowly, OPEN_GATE | OTHERS_NEEDED | EVICTS },
+	{ "pop, demoted", CONSUMER, pop_too_slowly, OPEN_GATE | OTHERS_NEEDED | DEMOTES },
+	{ "attach as named consumer", CONSUMER, attach_named, NAMED },
+	{ "close a named consumer", CONSUMER, close_named, NAMED },
+	{ "pop, named", CONSUMER, pop_named, NAMED },
+	{ "take on a cursor", CONSUMER, take_on, NAMED | FORMER },
+	{ "gc beside a lease", KEEPER, collect, NAMED | FORMER },
+	{ "push, a lease ends", PRODUCER, push, EXPIRES },
+	{ "evict by hand", KEEPER, evict_it, IDLE | BY_HAND },
+	{ "attach, a place is repaired", CONSUMER, attach_repaired, 0 },
+	{ "wait for any", CONSUMER, wait_any, 0 },
+	{ "wait for many", CONSUMER, wait_many, 0 },
+	{ "poll a consumer", CONSUMER, poll_consumer, 0 },
+	{ "poll a producer", PRODUCER, poll_producer, 0 },
+	{ "cancel a consumer", CONSUMER, cancel_consumer, 0 },
+	{ "cancel a producer", PRODUCER, cancel_producer, 0 },
+	{ "watch", KEEPER, watch_it, 0 },
 	{ "take over as producer", PRODUCER, attach_producer, AFTER_DEATH | ALONE },
 	{ "take over the lock", PRODUCER, push, AFTER_DEATH | SHARED_ONLY },
 	{ "attach beside a dead one", CONSUMER, join_consumer, AFTER_DEATH },

@@ -24,17 +24,19 @@
 #define POINTS_MAX 6000
 
 enum state { EMPTY, HALF, FULL, LAPPED, STATES };
-enum who { CONSUMERS, OTHERS = 3, VICTIM = 5, NEW_PRODUCER, NEW_CONSUMER, FILLER, FIRST, PEERS };
+enum who { CONSUMERS, OTHERS = 3, VICTIM = 5, NEW_PRODUCER, NEW_CONSUMER, FILLER, FIRST, AWAY, PEERS };
 enum role { PRODUCER, CONSUMER, KEEPER };
 
 /* A survivor or a victim. Its own index tells its messages from others'. */
 struct peer {
 	pid_t pid;
+	bool may_skip;
 	bool lossy, since_start; /* a consumer that has seen the stream from its first message */
 	uint32_t gate, quit;	 /* said by the referee */
 	uint32_t ready, paused;
 	uint64_t good, timeouts, ended; /* messages that went through; timeouts; ends of the stream */
 	uint64_t acked;			/* messages pushed */
+	uint32_t id;			/* of a consumer's slot */
 	uint64_t next_sequence, next_count[PEERS]; /* UINT64_MAX: any */
 	char error[256];		/* of the last timeout */
 	char complaint[256];
@@ -116,6 +118,17 @@ void producer_life(struct world *w, struct peer *me);
 #define ORPHAN 4096	/* a dead consumer's lock is held on by its child */
 #define SWEEPS 16384	/* LATE, and the queue is gone after it */
 #define JOIN_AMID 8192	/* a consumer joins while the victim is about to raise head */
+#define EVICTS 0x8000	/* the queue evicts who is too slow, or ... */
+#define DEMOTES 0x10000 /* ... makes it lossy */
+#define IDLE 0x20000	/* there is a consumer that does not read */
+#define BY_HAND 0x40000 /* the victim evicts it */
+#define NAMED 0x80000	/* a new consumer takes on the cursor that the victim has left */
+#define FORMER 0x100000 /* somebody has left it to the victim, by closing or by its death */
+#define EXPIRES 0x200000/* somebody has left a cursor, for a short time */
+#define HEIR "heir"	/* the name of these */
+#define SLOW_MS 60
+#define LEASE_MS 60000
+#define SHORT_LEASE_MS 20
 struct program {
 	const char *name;
 	enum role role;
