@@ -202,6 +202,12 @@ static int may_resume(struct posix_mapping *p, const struct mqshm_attach *how, u
 	return 0;
 }
 
+/* Whose name stands in slot i is there, or its cursor is; in one that joins it may be its predecessor's. */
+static bool is_named(struct mqshm_ring *r, uint32_t i)
+{
+	return posix_has_role(r, i) && !slot_is_joining(smp_load_acquire(&r->participants[i].state));
+}
+
 /* Life-cycle byte held: take on the cursor that a former consumer of our name has left. -ENOENT: there is none. */
 static int resume(struct posix_mapping *p, const struct mqshm_attach *how, struct mqshm_reader *reader)
 {
@@ -211,7 +217,7 @@ static int resume(struct posix_mapping *p, const struct mqshm_attach *how, struc
 	int rc;
 
 	for (i = r->max_producers; i < r->max_producers + r->max_consumers; i++)
-		if (posix_has_role(r, i) && !strncmp((const char *)r->participants[i].name, how->consumer_name,
+		if (is_named(r, i) && !strncmp((const char *)r->participants[i].name, how->consumer_name,
 						     sizeof r->participants[i].name))
 			break;
 	if (i == r->max_producers + r->max_consumers)

@@ -47,6 +47,11 @@ uint64_t posix_pid_namespace(void)
 	return 0;
 }
 
+uint64_t posix_lease_left(const struct mqshm_participant *participant)
+{
+	return participant->lease_until_ns;
+}
+
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
 {
 	(void)fd;

@@ -18,6 +18,8 @@
 
 #include "bench/bench.h"
 #include "hostile/probes/fuzz.h"
+#include "mqshm/merge.h"
+#include "mqshm/watch.h"
 #include "push.h"
 #include "top.h"
 
@@ -110,6 +112,11 @@ static struct mqshm_participant_stat *any_users(uint32_t count)
 		u->lag = any_number();
 		u->missed = any_number();
 		u->popped = any_number();
+		u->blocks_ns = any_number();
+		u->lease_ms = (uint32_t)any_number();
+		u->demoted = input_8(&in) & 1;
+		u->leased = input_8(&in) & 1;
+		any_bytes(u->name, input_8(&in) % sizeof u->name);
 	}
 	return users;
 }
@@ -153,6 +160,10 @@ static struct mqshm_stat *any_stat(const char *name)
 	s->consumer_count = input_8(&in) % 4;
 	s->producers = any_users(s->producer_count);
 	s->consumers = any_users(s->consumer_count);
+	s->slow_policy = (uint32_t)any_number();
+	s->slow_ms = (uint32_t)any_number();
+	s->evicted = any_number();
+	s->demoted = any_number();
 	return s;
 }
 
@@ -426,7 +437,137 @@ int mqshm_consumer_close(struct mqshm_consumer *c)
 	return 0;
 }
 
+int mqshm_consumer_leave(struct mqshm_consumer *c)
+{
+	return mqshm_consumer_close(c);
+}
+
+int mqshm_consumer_demoted(const struct mqshm_consumer *c)
+{
+	return c->bytes[0] & 1;
+}
+
+int mqshm_consumer_resumed(const struct mqshm_consumer *c)
+{
+	return c->bytes[0] >> 1 & 1;
+}
+
+int64_t mqshm_consumer_lag(const struct mqshm_consumer *c)
+{
+	(void)c;
+	return (int64_t)any_number();
+}
+
+int mqshm_queue_evict(const char *name, uint32_t consumer_id)
+{
+	(void)consumer_id;
+	check_name(name);
+	return result();
+}
+
+struct mqshm_merge {
+	struct mqshm_consumer *consumer;
+};
+
+int mqshm_merge_open(struct mqshm_merge **out, int sync_timeout_ms)
+{
+	(void)sync_timeout_ms;
+	*out = calloc(1, sizeof **out);
+	return 0;
+}
+
+int mqshm_merge_add(struct mqshm_merge *merge, struct mqshm_consumer *consumer)
+{
+	merge->consumer = consumer;
+	return 0;
+}
+
+int mqshm_merge_peek(struct mqshm_merge *merge, struct mqshm_message *message, struct mqshm_consumer **source, int timeout_ms)
+{
+	*source = merge->consumer;
+	return mqshm_consumer_peek(merge->consumer, message, 1, timeout_ms);
+}
+
+int mqshm_merge_release(struct mqshm_merge *merge)
+{
+	return mqshm_consumer_release(merge->consumer, 1);
+}
+
+ssize_t mqshm_merge_next(struct mqshm_merge *merge, void *buffer, size_t capacity, struct mqshm_message *message,
+			 struct mqshm_consumer **source, int timeout_ms)
+{
+	int rc = mqshm_merge_peek(merge, message, source, timeout_ms);
+
+	if (rc < 0)
+		return rc;
+	if (message->size > capacity)
+		red("a buffer of %zu", capacity);
+	memcpy(buffer, message->data, message->size);
+	message->data = buffer;
+	return (ssize_t)message->size;
+}
+
+void mqshm_merge_stats(const struct mqshm_merge *merge, struct mqshm_merge_stats *stats)
+{
+	(void)merge;
+	*stats = (struct mqshm_merge_stats){ .merged = any_number(), .backward = any_number() };
+}
+
+void mqshm_merge_close(struct mqshm_merge *merge)
+{
+	free(merge);
+}
+
+struct mqshm_watch {
+	char unused;
+};
+
+int mqshm_watch_open(struct mqshm_watch **out, const char *const *names, size_t count, unsigned flags)
+{
+	(void)flags;
+	for (size_t i = 0; i < count; i++)
+		check_name(names[i]);
+	*out = calloc(1, sizeof **out);
+	return 0;
+}
+
+int mqshm_watch_next(struct mqshm_watch *watch, struct mqshm_watch_event *event, int timeout_ms)
+{
+	int rc = result();
+
+	(void)watch;
+	(void)timeout_ms;
+	if (rc)
+		return rc;
+	memset(event, 0, sizeof *event);
+	event->type = input_8(&in) % 18;
+	event->role = input_8(&in) % 3;
+	event->time_ns = any_number();
+	any_name(event->queue, 60);
+	event->id = (uint32_t)any_number();
+	event->pid = (int32_t)any_number();
+	any_bytes(event->comm, input_8(&in) % sizeof event->comm);
+	any_bytes(event->name, input_8(&in) % sizeof event->name);
+	event->by_pid = (int32_t)any_number();
+	event->error = -(int32_t)input_8(&in);
+	event->count = any_number();
+	any_bytes(event->text, input_8(&in) % 20);
+	return 0;
+}
+
+int mqshm_watch_close(struct mqshm_watch *watch)
+{
+	free(watch);
+	return 0;
+}
+
 /* ---- what a command must not do in here ---- */
+
+void signals_cancel(struct mqshm_consumer *consumer, struct mqshm_producer *producer)
+{
+	(void)consumer;
+	(void)producer;
+}
 
 void signals_catch(void)
 {

@@ -62,6 +62,7 @@ static const struct {
 	{ "posix_wait_for_name: close(fd) |", "no inotify watch must be left for that" },
 	{ "posix_watch_begin: close(in->inotify) |", "no inotify watch must be left for that" },
 	{ "mqshm_notifier_open: close(n->fd) |", "no thread must be left for that" },
+	{ "writer_settle_joiner: *word = cmpxchg", "a producer must take over within some instructions of a join; tests/model searches that" },
 	{ "reader_join: *state = joining |", "a producer must raise head and take it back within some instructions of the join" },
 	{ "open_it: close(fd) |", "a watcher's object must be no queue, and it only reads" },
 	{ "rescan: lstat(path, &st) |", "inotify must have lost events" },
