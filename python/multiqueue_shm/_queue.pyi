@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 from . import _native
 
+ASYNC_TURN: int
+
 class ConsumerStartMode(enum.IntEnum):
     FROM_LATEST = 0
     FROM_OLDEST_AVAILABLE = 1
