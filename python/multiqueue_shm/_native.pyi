@@ -6,6 +6,8 @@ from _typeshed import ReadableBuffer
 
 version: str
 
+def close_all() -> None: ...
+
 @final
 class Reservation:
     @property

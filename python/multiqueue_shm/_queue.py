@@ -2,11 +2,15 @@
 """Producer and Consumer: what _native gives, with the parts that need no C."""
 
 import asyncio
+import atexit
 import enum
 import os
 
 from . import _native
 from ._errors import InvalidConfigError, ProducerDiedError
+
+# Who leaves without a word is taken for dead by its peers.
+atexit.register(_native.close_all)
 
 ASYNC_TURN = 64  # messages in a row before `async for` lets others run
 

@@ -69,7 +69,10 @@ static int peek_now(struct consumer *c, struct mqshm_message *messages, size_t m
 	return lease_settle(c->handle) ? mqshm_consumer_peek(c->handle->consumer, messages, max, 0) : -EBUSY;
 }
 
-/* For at most a slice. With the GIL, which is let go. True: the handle is taken, and *rc tells. */
+/*
+ * For at most a slice. With the GIL, which is let go. True: the handle is taken, and *rc is how many; else why not. Without
+ * messages it is given before the GIL is taken: a daemon thread does not come back from that when Python ends.
+ */
 static bool peek_slice(struct consumer *c, const struct wait *w, struct mqshm_message *messages, size_t max, int *rc)
 {
 	struct handle *h = c->handle;
@@ -85,6 +88,9 @@ static bool peek_slice(struct consumer *c, const struct wait *w, struct mqshm_me
 		else
 			*rc = mqshm_consumer_peek(h->consumer, messages, max, wait_slice(w));
 		handle_waited(h);
+		taken = *rc > 0;
+		if (!taken)
+			handle_give(h);
 	}
 	PyEval_RestoreThread(state);
 	return taken;
@@ -129,8 +135,6 @@ static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, 
 			return rc;
 		if (taken)
 			handle_give(h);
-		if (PyErr_CheckSignals())
-			return -1;
 		switch (rc) {
 		case -EAGAIN: case -ETIMEDOUT: case -EINTR: case -ECANCELED:
 			break;
@@ -148,17 +152,19 @@ static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, 
 		case -ESHUTDOWN: case -EOWNERDEAD:
 			*end = rc;
 			if (timeout_ms < 0)
-				return 0;
+				return 0; /* no signal is looked for: this thread's sentence is still that of the end */
 			if (!last)
 				nap(&w);
 			break;
 		case -EBADF:
-			raise_closed();
+			raise_closed_meanwhile();
 			return -1;
 		default:
 			raise_result(rc);
 			return -1;
 		}
+		if (PyErr_CheckSignals())
+			return -1;
 		if (last)
 			return 0;
 		last = wait_over(&w);

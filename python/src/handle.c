@@ -11,6 +11,8 @@
 #include "native.h"
 
 static unsigned generation;
+static struct handle *handles;
+static bool ending;
 
 int64_t now_ms(void)
 {
@@ -36,6 +38,10 @@ struct handle *handle_new(void)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&h->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
+	h->next = handles;
+	if (handles)
+		handles->previous = h;
+	handles = h;
 	return h;
 }
 
@@ -45,6 +51,12 @@ void handle_put(struct handle *h)
 
 	if (!h || --h->refs)
 		return;
+	if (h->previous)
+		h->previous->next = h->next;
+	else
+		handles = h->next;
+	if (h->next)
+		h->next->previous = h->previous;
 	state = PyEval_SaveThread();
 	mqshm_producer_close(h->producer);
 	mqshm_consumer_close(h->consumer);
@@ -140,6 +152,48 @@ bool handle_enter(struct handle *h)
 	handle_give(h);
 	raise_closed();
 	return false;
+}
+
+PyObject *handles_close(PyObject *module, PyObject *unused)
+{
+	struct handle *h, *next;
+
+	(void)module;
+	(void)unused;
+	ending = true;
+	if (handles)
+		handles->refs++;
+	for (h = handles; h; h = next) { /* each is kept until we know the next */
+		if (!handle_inherited(h)) {
+			PyThreadState *state = PyEval_SaveThread();
+
+			handle_take(h);
+			PyEval_RestoreThread(state);
+			if (!h->lease) {
+				struct mqshm_producer *producer = h->producer;
+				struct mqshm_consumer *consumer = h->consumer;
+
+				h->producer = NULL;
+				h->consumer = NULL;
+				mqshm_producer_close(producer);
+				mqshm_consumer_close(consumer);
+			}
+			handle_give(h);
+		}
+		next = h->next;
+		if (next)
+			next->refs++;
+		handle_put(h);
+	}
+	return Py_NewRef(Py_None);
+}
+
+PyObject *raise_closed_meanwhile(void)
+{
+	if (!ending)
+		return raise_closed();
+	PyErr_SetNone(PyExc_SystemExit);
+	return NULL;
 }
 
 void wait_begin(struct wait *w, int timeout_ms)

@@ -36,6 +36,7 @@ struct lease;
  */
 struct handle {
 	size_t refs;
+	struct handle *next, *previous; /* of all, for the end of Python */
 	unsigned generation;	/* of the process: how many forks deep */
 
 	pthread_mutex_t mutex;	/* never held for long, nor while taking the GIL */
@@ -59,6 +60,11 @@ void handle_take(struct handle *h);			     /* without the GIL */
 bool handle_take_to_wait(struct handle *h, int64_t until_ms); /* without the GIL; false: it was not free until then */
 void handle_waited(struct handle *h);			     /* the wait is over, the handle still taken */
 void handle_give(struct handle *h);
+
+/* With the GIL: close all that is open, except what is in view, as nobody else will: daemon threads never let go. */
+PyObject *handles_close(PyObject *module, PyObject *unused);
+/* For who was waiting: QueueClosedError, or after that SystemExit, which ends a thread without a word. NULL. */
+PyObject *raise_closed_meanwhile(void);
 
 /* With the GIL, which is let go only if need be: taken, and open. Else false and an exception. */
 bool handle_enter(struct handle *h);

@@ -91,7 +91,7 @@ static int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeou
 	wait_begin(&w, timeout_ms);
 	for (;;) {
 		if (rc == -EBADF)
-			raise_closed();
+			raise_closed_meanwhile();
 		else if (rc != -EAGAIN && rc != -ETIMEDOUT && rc != -EINTR && rc != -ECANCELED)
 			raise_result(rc);
 		if (PyErr_Occurred() || PyErr_CheckSignals())
@@ -536,7 +536,7 @@ static PyMethodDef methods[] = {
 	  "copied, and all consumers see it at once.\n\n"
 	  "True; False when the queue was full for timeout_ms (0 does not wait; negative or None waits for ever).\n"
 	  "Raises MessageSizeError (larger than block_size), QueueClosedError, QueueForkedError, TypeError (no buffer; str\n"
-	  "too), BufferError (not contiguous), QueueSystemError with EDEADLK (a reservation is open)." },
+	  "too), BufferError or numpy's ValueError (not contiguous), QueueSystemError with EDEADLK (a reservation is open)." },
 	{ "push_batch", FAST(producer_push_batch),
 	  "push_batch($self, /, messages, timeout_ms=0)\n--\n\n"
 	  "Push many messages, published together: a sequence of bytes-like objects, each as for push().\n\n"

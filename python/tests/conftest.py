@@ -50,8 +50,8 @@ class Script:
 
     def end(self):
         """What else it says; it must have ended well."""
-        out, err = self.process.communicate(timeout=LIMIT)
-        assert self.process.returncode == 0, err
+        out, self.errors = self.process.communicate(timeout=LIMIT)
+        assert self.process.returncode == 0, self.errors
         return out
 
 

@@ -190,10 +190,58 @@ def test_a_program_that_ends_closes(name, script):
         assert list(consumer) == [b"a"] and consumer.ended == "closed"
 
 
+@pytest.mark.parametrize("close", ["", "atexit.register(c.close)", "atexit.register(p.close)", "keep = At(c)", "keep = At(p)"])
+def test_a_program_that_ends_with_threads_that_wait(name, script, close):
+    child = script(
+        """
+        import atexit, threading, time
+        from multiqueue_shm import Consumer, Producer
+        class At:
+            def __init__(self, handle):
+                self.me, self.it = self, handle
+            def __del__(self):
+                self.it.close()
+        p, c = Producer(sys.argv[1], 4, 64), Consumer(sys.argv[1], 4, 64)
+        other = Producer(sys.argv[1] + "2", 4, 64), Consumer(sys.argv[1] + "2", 4, 64)
+        other[0].push_batch([b"x"] * 4)
+        for call in (lambda: c.pop(-1), lambda: list(c), lambda: other[0].push(b"x", -1)):
+            threading.Thread(target=call, daemon=True).start()
+        time.sleep(0.02)
+        exec(sys.argv[2])
+        """,
+        name,
+        close,
+    )
+    assert child.end() == ""
+    if "atexit" not in close:  # else the threads are told, and say so
+        assert child.errors == ""
+
+
+def test_a_program_that_ends_with_an_array_of_a_message(name, script):
+    """What is in view stays mapped to the end; the queue of the dead is cleaned up by who comes next."""
+    script(
+        """
+        import numpy
+        from multiqueue_shm import Consumer, Producer
+        p, c = Producer(sys.argv[1], 4, 64), Consumer(sys.argv[1], 4, 64)
+        p.push(b"abcd")
+        class Late:
+            def __init__(self, array):
+                self.me, self.array = self, array
+            def __del__(self):
+                assert bytes(self.array) == b"abcd"
+                print("seen")
+        Late(numpy.frombuffer(c.peek(), "u1"))
+        """,
+        name,
+    ).end()
+    Consumer(name, 8, 128).close()
+
+
 def test_the_tool_reads_what_python_writes(name):
     tool = subprocess.Popen([os.environ["MQSHM"], "pop", name], stdout=subprocess.PIPE)
     with Producer(name, 8, 64) as producer:
-        while "pid" not in (seen := subprocess.run([os.environ["MQSHM"], "stat", name], capture_output=True, text=True).stdout) or str(tool.pid) not in seen:
+        while str(tool.pid) not in subprocess.run([os.environ["MQSHM"], "stat", name], capture_output=True, text=True).stdout:
             pass
         producer.push_batch([b"one\n", b"two\n"], timeout_ms=-1)
     assert tool.communicate()[0] == b"one\ntwo\n" and tool.returncode == 0
