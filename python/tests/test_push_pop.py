@@ -65,7 +65,8 @@ def test_a_batch_ends_before_what_is_too_large(pair):
     assert producer.push_batch([b"1", b"2", bytes(65), b"3"]) == 2
     with pytest.raises(mq.MessageSizeError):
         producer.push_batch([bytes(65), b"3"])
-    assert consumer.pop_batch(9) == [b"1", b"2"]
+    assert producer.push_batch([b"3", bytes(65)], timeout_ms=-1) == 1  # not waited for
+    assert consumer.pop_batch(9) == [b"1", b"2", b"3"]
 
 
 def test_large_batches_are_taken_in_parts(name):
