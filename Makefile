@@ -33,7 +33,7 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all help check torture demo bench install uninstall clean tests examples FORCE
+.PHONY: all help check torture demo bench python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo 'make torture             the long form of the proofs of docs/verification.md: hours'
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
+	@echo 'make python              the package multiqueue_shm, in the environment $(BUILD)/python/venv'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
 	@echo 'V=1 shows whole commands'
@@ -128,6 +129,20 @@ uninstall:
 
 bench: $(BUILD)/mqshm
 	$(BUILD)/mqshm bench $(ARGS)
+
+# The Python package, with Debian's python3 and its tools, without a network. What a plain pip would leave in python/ goes
+# to $(BUILD). The library is built into it.
+PYTHON ?= /usr/bin/python3
+PYDIR   = $(abspath $(BUILD))/python
+$(PYDIR)/venv/bin/pip:
+	$(say) VENV $(PYDIR)/venv
+	$(Q)$(PYTHON) -m venv --system-site-packages $(PYDIR)/venv
+	@printf '[build]\nbuild_base=%s\n[egg_info]\negg_base=%s\n' $(PYDIR)/build $(PYDIR) > $(PYDIR)/setup.cfg
+
+python: $(PYDIR)/venv/bin/pip
+	$(say) PIP multiqueue_shm
+	$(Q)DIST_EXTRA_CONFIG=$(PYDIR)/setup.cfg $< install --quiet --disable-pip-version-check --force-reinstall --no-deps \
+		--no-index --no-build-isolation ./python
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run

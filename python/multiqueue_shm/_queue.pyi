@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+import enum
+from collections.abc import AsyncIterator
+
+from . import _native
+
+ASYNC_TURN: int
+
+class ConsumerStartMode(enum.IntEnum):
+    FROM_LATEST = 0
+    FROM_OLDEST_AVAILABLE = 1
+    FROM_BEGINNING = 2
+
+class Producer(_native.Producer):
+    def __init__(
+        self, shm_name: str, node_count: int, block_size: int, metadata: str = "", *, shared: bool = False
+    ) -> None: ...
+
+class Consumer(_native.Consumer):
+    def __init__(
+        self,
+        shm_name: str,
+        node_count: int,
+        block_size: int,
+        start_mode: ConsumerStartMode | int | str = ...,
+        *,
+        shared: bool = False,
+    ) -> None: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
