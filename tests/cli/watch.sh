@@ -121,9 +121,9 @@ check "... after that many" equal "$(lines_of "$WORK/out")" 2
 "$MQSHM" watch "$a" --count 1 > /dev/full 2> "$WORK/err"
 check "a full disk: exits 1" equal $? 1
 mkfifo "$WORK/pipe"
-start "$MQSHM" watch "$a" --new > "$WORK/pipe" 2> "$WORK/err"
+exec 4<> "$WORK/pipe" # a reader, or opening it for writing waits for one
+start "$MQSHM" watch "$a" --new > "$WORK/pipe" 2> "$WORK/err" 4>&-
 watch=$!
-exec 4< "$WORK/pipe"
 wait_until watching "$watch"
 exec 4<&-
 status_of "$watch"
