@@ -194,6 +194,19 @@ static bool fake_evict(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint3
 	return true;
 }
 
+static bool fake_demote(struct mqshm_mapping *m, uint32_t i, uint32_t word, uint32_t why)
+{
+	(void)m;
+	(void)word;
+	(void)why;
+	if (i < ring.max_producers || i >= ring.max_producers + ring.max_consumers)
+		red("participant %u is demoted", i);
+	i -= ring.max_producers;
+	ring_consumer(&ring, i)->state = (ring_consumer(&ring, i)->state & ~0xffu) | MQSHM_SLOT_DEMOTED;
+	ring.info->reliable[i / 64] &= ~(1ULL << i % 64);
+	return true;
+}
+
 static int fake_check_self(struct mqshm_mapping *m)
 {
 	return READ_ONCE(ring.participants[m->participant].state) == m->state ? 0 : mqshm_error(-ESTALE, "lost");
@@ -201,7 +214,7 @@ static int fake_check_self(struct mqshm_mapping *m)
 
 const struct mqshm_backend mqshm_backend_posix = {
 	.name = "fuzz", .attach = fake_attach, .detach = fake_detach, .sleep = fake_sleep, .wake = fake_wake,
-	.check = fake_check, .evict = fake_evict, .check_self = fake_check_self,
+	.check = fake_check, .evict = fake_evict, .demote = fake_demote, .check_self = fake_check_self,
 };
 
 /* ---- stat over the same image: fuzz_stat.c ---- */

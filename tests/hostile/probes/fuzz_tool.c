@@ -116,7 +116,7 @@ static struct mqshm_participant_stat *any_users(uint32_t count)
 		u->lease_ms = (uint32_t)any_number();
 		u->demoted = input_8(&in) & 1;
 		u->leased = input_8(&in) & 1;
-		any_bytes(u->name, input_8(&in) % sizeof u->name);
+		any_name(u->name, sizeof u->name - 2); /* the library shows none but these */
 	}
 	return users;
 }
@@ -546,12 +546,12 @@ int mqshm_watch_next(struct mqshm_watch *watch, struct mqshm_watch_event *event,
 	any_name(event->queue, 60);
 	event->id = (uint32_t)any_number();
 	event->pid = (int32_t)any_number();
-	any_bytes(event->comm, input_8(&in) % sizeof event->comm);
-	any_bytes(event->name, input_8(&in) % sizeof event->name);
+	any_name(event->comm, sizeof event->comm - 2); /* the library makes them printable */
+	any_name(event->name, sizeof event->name - 2);
 	event->by_pid = (int32_t)any_number();
 	event->error = -(int32_t)input_8(&in);
 	event->count = any_number();
-	any_bytes(event->text, input_8(&in) % 20);
+	any_name(event->text, 40);
 	return 0;
 }
 
