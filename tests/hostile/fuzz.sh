@@ -14,7 +14,7 @@ set -u
 
 corpus=tests/hostile/corpus
 seconds=${MQSHM_LONG:+7200}
-seconds=${seconds:-15}
+seconds=${seconds:-10}
 seed=${MQSHM_SEED:-$RANDOM$RANDOM}
 export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=16:allocator_may_return_null=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1

@@ -11,7 +11,7 @@ set -u
 . tests/tap.bash
 
 seconds=${MQSHM_LONG:+7200}
-seconds=${seconds:-14}
+seconds=${seconds:-8}
 have gcc gcc "scribbling with sanitizers" || conclude
 flags=("-fsanitize=address,undefined" -fno-sanitize-recover=all -fno-omit-frame-pointer)
 # An allocation that is larger than this was asked for by shared memory: the queues have some ten KiB.
