@@ -16,7 +16,6 @@
 #include "waitable.h"
 
 #define WORDS (MQSHM_SLEEP_ANY_MAX - 1) /* and one for ourselves */
-#define ROOM_NAP_NS 1000000u	/* who waits for room uses what is free before it is woken, as in a push: naps from this */
 #define BLIND_NAP_NS 1000000u	/* where the kernel can't sleep on many words: naps from this ... */
 #define BLIND_MOST_NS 16000000u /* ... to that */
 
@@ -205,7 +204,7 @@ void mqshm_notifier_watch(struct mqshm_notifier *n, const struct mqshm_news *new
 	(void)!read(n->fd, &(uint64_t){ 0 }, sizeof(uint64_t));
 	n->news = *news;
 	n->watched = true;
-	n->nap_ns = ROOM_NAP_NS;
+	n->nap_ns = MQSHM_ROOM_NAP_NS;
 	if (watched && !news->producer) /* the thread has armed, so it looks again at what comes next */
 		pthread_mutex_unlock(&t->mutex);
 	else

@@ -13,7 +13,6 @@
 #include "waitable.h"
 
 #define PIECES_MAX 1024	       /* of mqshm_producer_pushv(): as IOV_MAX */
-#define FIRST_NAP_NS 1000000u /* waiting for room: naps from 1 ms use what is free before we are woken */
 
 struct mqshm_producer {
 	/* what a push reads */
@@ -163,7 +162,7 @@ static void notify_later(struct mqshm_producer *p, bool busy)
 
 	if (busy) {
 		news.slot = MQSHM_NEWS_BUSY;
-		news.retry_ns = mqshm_now_ns() + FIRST_NAP_NS;
+		news.retry_ns = mqshm_now_ns() + MQSHM_ROOM_NAP_NS;
 	} else if (w->slowest < 0) {
 		news.slot = MQSHM_NEWS_HOLD;
 	} else {
@@ -246,7 +245,7 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		.arg = p,
 		.cancelled = &p->cancelled,
 		.timeout_ms = timeout_ms,
-		.first_nap_ns = FIRST_NAP_NS,
+		.first_nap_ns = MQSHM_ROOM_NAP_NS,
 		.seldom = true,
 		.deadline_ns = deadline,
 	};

@@ -17,6 +17,9 @@
 
 #include "backend.h"
 
+/* Who waits for room naps from here, so as to use what is free before it is woken; naps double to MQSHM_LIVENESS_NS. */
+#define MQSHM_ROOM_NAP_NS 1000000u
+
 /* What a handle remembers from wait to wait. */
 struct mqshm_patience {
 	uint32_t spin_ns;	/* now */

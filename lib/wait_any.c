@@ -10,8 +10,6 @@
 #include "error.h"
 #include "waitable.h"
 
-#define ROOM_NAP_NS 1000000u /* as in a push that waits */
-
 /* False: the item is to be passed over. */
 static bool waitable(const struct mqshm_wait_item *item, struct mqshm_waitable *w)
 {
@@ -155,7 +153,7 @@ static int wait_by_descriptors(struct mqshm_wait_item *items, size_t count, int 
 int mqshm_wait_any(struct mqshm_wait_item *items, size_t count, int timeout_ms)
 {
 	KEEP_ERRNO;
-	uint64_t deadline = mqshm_deadline(timeout_ms), nap = ROOM_NAP_NS, next, now;
+	uint64_t deadline = mqshm_deadline(timeout_ms), nap = MQSHM_ROOM_NAP_NS, next, now;
 	struct words words;
 	int rc = check_items(items, count);
 
