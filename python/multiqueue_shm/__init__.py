@@ -25,6 +25,8 @@ from ._errors import (
 )
 from ._native import version as __version__
 from ._queue import Consumer, ConsumerStartMode, Producer
+from .decorators import run, sharedmem_consumer, sharedmem_producer, start, stop
+from .processor import Processor
 
 __all__ = [
     "Consumer",
@@ -33,6 +35,7 @@ __all__ = [
     "MessageOvertakenError",
     "MessageSizeError",
     "MultiQueueError",
+    "Processor",
     "Producer",
     "ProducerDiedError",
     "QueueClosedError",
@@ -43,4 +46,9 @@ __all__ = [
     "QueueSystemError",
     "QueueTimeoutError",
     "__version__",
+    "run",
+    "sharedmem_consumer",
+    "sharedmem_producer",
+    "start",
+    "stop",
 ]

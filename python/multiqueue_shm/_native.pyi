@@ -38,7 +38,19 @@ class Producer:
     ) -> None: ...
 
 class Consumer:
-    def __init__(self, shm_name: str, node_count: int, block_size: int, start_mode: int = ..., *, shared: bool = ...) -> None: ...
+    def __init__(
+        self,
+        shm_name: str,
+        node_count: int,
+        block_size: int,
+        start_mode: int = ...,
+        *,
+        shared: bool = ...,
+        metadata: str = ...,
+        lossy: bool = ...,
+        consumer_name: str | None = ...,
+        lease_ms: int = ...,
+    ) -> None: ...
     @property
     def name(self) -> str: ...
     @property

@@ -163,6 +163,21 @@ int geometry_check(const struct geometry *g, const struct mqshm_queue_info *info
 	return -1;
 }
 
+PyObject *geometry_metadata(struct geometry *g, PyObject *text)
+{
+	PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogateescape");
+	Py_ssize_t size;
+	char *data;
+
+	if (!bytes || PyBytes_AsStringAndSize(bytes, &data, &size)) {
+		Py_XDECREF(bytes);
+		return NULL;
+	}
+	g->options.metadata = data;
+	g->options.metadata_size = (size_t)size;
+	return bytes;
+}
+
 PyObject *metadata_text(const struct mqshm_queue_info *info)
 {
 	return PyUnicode_DecodeUTF8((const char *)info->metadata, (Py_ssize_t)info->metadata_size, "surrogateescape");

@@ -537,35 +537,43 @@ static PyObject *consumer_closed(PyObject *self, void *unused)
 
 static int consumer_new(PyObject *self, PyObject *args, PyObject *keywords)
 {
-	static char *names[] = { "shm_name", "node_count", "block_size", "start_mode", "shared", NULL };
+	static char *names[] = { "shm_name", "node_count", "block_size", "start_mode", "shared", "metadata", "lossy",
+				 "consumer_name", "lease_ms", NULL };
 	struct mqshm_consumer_options options = { .size = sizeof options, .start = MQSHM_FROM_LATEST };
 	struct consumer *c = consumer(self);
 	struct mqshm_queue_info info;
 	Py_ssize_t node_count, block_size;
 	PyThreadState *state;
+	PyObject *name, *metadata = NULL, *text = NULL;
 	struct geometry g;
 	struct handle *h;
-	PyObject *name;
-	int shared = 0, rc;
+	int shared = 0, lossy = 0, rc;
+	Py_ssize_t lease_ms = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|i$p:Consumer", names, &name, &node_count, &block_size,
-					 &options.start, &shared))
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|i$pUpzn:Consumer", names, &name, &node_count, &block_size,
+					 &options.start, &shared, &metadata, &lossy, &options.name, &lease_ms))
 		return -1;
 	if (c->handle) {
 		PyErr_SetString(PyExc_RuntimeError, "this consumer is open already");
 		return -1;
 	}
-	if (geometry_set(&g, name, node_count, block_size, shared))
+	if (geometry_set(&g, name, node_count, block_size, shared) || (metadata && !(text = geometry_metadata(&g, metadata))))
 		return -1;
+	/* The library checks the range; here only what would change its value on the way. */
+	options.lease_ms = lease_ms < 0 || lease_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)lease_ms;
+	options.flags = lossy ? MQSHM_LOSSY : 0;
 	h = handle_new();
-	if (!h)
+	if (!h) {
+		Py_XDECREF(text);
 		return -1;
+	}
 	Py_INCREF(name);
 	state = PyEval_SaveThread();
 	rc = mqshm_consumer_open(&h->consumer, g.name, &g.options, &options);
 	if (!rc)
 		rc = mqshm_consumer_info(h->consumer, &info);
 	PyEval_RestoreThread(state);
+	Py_XDECREF(text);
 	if (rc)
 		raise_result(rc);
 	else if (c->handle)

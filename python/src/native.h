@@ -128,6 +128,8 @@ int geometry_set(struct geometry *g, PyObject *name, Py_ssize_t node_count, Py_s
 /* Is the queue that was opened what was asked for? */
 int geometry_check(const struct geometry *g, const struct mqshm_queue_info *info);
 PyObject *metadata_text(const struct mqshm_queue_info *info);
+/* Sets the metadata of a queue that is created; bytes, which must live as long, or NULL and an exception. */
+PyObject *geometry_metadata(struct geometry *g, PyObject *text);
 
 /* A wait of timeout_ms, in slices. */
 struct wait {

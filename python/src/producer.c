@@ -456,12 +456,11 @@ static int producer_new(PyObject *self, PyObject *args, PyObject *keywords)
 	static char *names[] = { "shm_name", "node_count", "block_size", "metadata", "shared", NULL };
 	struct producer *p = producer(self);
 	struct mqshm_queue_info info;
-	Py_ssize_t node_count, block_size, metadata_size;
+	Py_ssize_t node_count, block_size;
 	PyObject *name, *metadata = NULL, *text = NULL;
 	PyThreadState *state;
 	struct geometry g;
 	struct handle *h;
-	char *bytes;
 	int shared = 0, rc;
 
 	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|U$p:Producer", names, &name, &node_count, &block_size,
@@ -473,15 +472,8 @@ static int producer_new(PyObject *self, PyObject *args, PyObject *keywords)
 	}
 	if (geometry_set(&g, name, node_count, block_size, shared))
 		return -1;
-	if (metadata) {
-		text = PyUnicode_AsEncodedString(metadata, "utf-8", "surrogateescape");
-		if (!text || PyBytes_AsStringAndSize(text, &bytes, &metadata_size)) {
-			Py_XDECREF(text);
-			return -1;
-		}
-		g.options.metadata = bytes;
-		g.options.metadata_size = (size_t)metadata_size;
-	}
+	if (metadata && !(text = geometry_metadata(&g, metadata)))
+		return -1;
 	h = handle_new();
 	if (!h) {
 		Py_XDECREF(text);
