@@ -11,6 +11,7 @@ How a stage ends: its generator is exhausted (what is there goes out, the output
 FLUSH_S, and input that was not given to the function yet is dropped); an error (the output ends as 'died').
 """
 
+import dataclasses
 import errno
 import inspect
 import os
@@ -19,9 +20,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from ._errors import MessageSizeError, MultiQueueError, QueueClosedError, QueueForkedError, QueueTimeoutError
 from ._queue import Consumer, ConsumerStartMode, Producer
@@ -31,7 +31,7 @@ GRACE_S = 2.0  # how long stop() waits for the user's function
 FLUSH_S = 0.2  # how long stop() lets what was produced wait for room
 
 
-@dataclass
+@dataclasses.dataclass
 class Input:
     """The queue that a stage reads."""
 
@@ -44,7 +44,7 @@ class Input:
     metadata: str = ""
 
 
-@dataclass
+@dataclasses.dataclass
 class Output:
     """The queue that a stage writes."""
 
@@ -108,7 +108,7 @@ class Stopped(BaseException):
     """Raised in the worker when its output takes no more; a user's `except Exception` lets it pass."""
 
 
-@dataclass
+@dataclasses.dataclass
 class Run:
     """What lives from a start to its end."""
 
@@ -119,8 +119,8 @@ class Run:
     reader: threading.Thread | None = None
     worker: threading.Thread | None = None
     writer: threading.Thread | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    done: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = dataclasses.field(default_factory=threading.Event)
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
     left: int = 0  # threads that still run
     failed: bool = False
 
@@ -433,17 +433,17 @@ class Stage:
         """A copy: the function may go on with what it gave."""
         assert self.output
         if isinstance(data, str):
-            data = data.encode()
-        elif type(data) is not bytes:
+            message = data.encode()
+        else:
             try:
-                data = memoryview(data).tobytes()
+                message = data if type(data) is bytes else memoryview(data).tobytes()
             except TypeError:
                 raise TypeError(f"{self} gave {type(data).__name__}, not bytes-like, str or None") from None
-        if len(data) > self.output.block_size:
+        if len(message) > self.output.block_size:
             raise MessageSizeError(
-                f"{self} gave {len(data)} bytes; queue '{self.output.shm_name}' takes {self.output.block_size}"
+                f"{self} gave {len(message)} bytes; queue '{self.output.shm_name}' takes {self.output.block_size}"
             )
-        return data
+        return message
 
     def _write(self, run: Run) -> None:
         assert run.producer and run.given and self.output

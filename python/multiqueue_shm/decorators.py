@@ -12,11 +12,11 @@ They run in threads of their own, which start at the end of the main module, 0.2
 and run(). The function itself stays what it is: it can be called as usual.
 """
 
+import collections.abc
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Callable, TypeVar
 
 from . import _running
 from ._errors import InvalidConfigError
@@ -42,7 +42,7 @@ ON_ERROR = ("stop", "skip")
 
 
 def sharedmem_producer(
-    params: Mapping[str, Any] | None = None, /, **keywords: Any
+    params: collections.abc.Mapping[str, Any] | None = None, /, **keywords: Any
 ) -> Callable[[Function], Function]:
     """
     What the function returns, or yields, goes into a queue. It is called without arguments every `interval` seconds; as a
@@ -77,7 +77,7 @@ def sharedmem_producer(
 
 
 def sharedmem_consumer(
-    params: Mapping[str, Any] | None = None, /, **keywords: Any
+    params: collections.abc.Mapping[str, Any] | None = None, /, **keywords: Any
 ) -> Callable[[Function], Function]:
     """
     The function is called with what comes out of a queue: a list of bytes, 1..batch_size of them, in order. The queue is
@@ -113,7 +113,7 @@ def sharedmem_consumer(
 def _given(side: int, params: object, keywords: dict[str, Any]) -> dict[str, Any]:
     if params is None:
         params = {}
-    if not isinstance(params, Mapping):
+    if not isinstance(params, collections.abc.Mapping):
         raise TypeError(f"{WHO[side]} takes its parameters in a dict or as keywords, not {type(params).__name__}")
     for name in [*params, *keywords]:
         if name not in KNOWN:
@@ -171,11 +171,11 @@ def _seconds(given: dict[str, Any], name: str, default: float) -> float:
 def _on_error(given: dict[str, Any]) -> str | None:
     value = given.get("on_error")
     if value is None or value in ON_ERROR:
-        return value  # type: ignore[no-any-return]
+        return value
     raise InvalidConfigError(f"on_error is {value!r}, not one of {', '.join(ON_ERROR)}")
 
 
-def _stage(side: int, function: object) -> Stage:
+def _stage(side: int, function: Callable[..., Any]) -> Stage:
     """The stage that function has already: a chain, or a new one."""
     if not callable(function):
         raise TypeError(f"{WHO[side]} decorates functions, not {type(function).__name__}")

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A stage between two queues as an object, which the program starts and stops."""
-
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Callable, Self
 
 from ._errors import InvalidConfigError
 from ._queue import start_mode_of
