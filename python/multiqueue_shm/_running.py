@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, Callable
 
 from ._errors import MultiQueueError, QueueTimeoutError
 from ._stage import GRACE_S, Stage, say, start_all
@@ -57,9 +57,6 @@ def add(stage: Stage) -> None:
         process.main_frame = process.main_frame or _main_frame()
         _hook()
         process.commands.put("decorated")
-        if not process.thread:
-            process.thread = threading.Thread(target=_manage, args=(process,), name="multiqueue_shm", daemon=True)
-            process.thread.start()
 
 
 def find(function: Any) -> Stage | None:
@@ -76,10 +73,13 @@ def start() -> None:
     if importing_for_a_child():
         return
     process = _process
+    process.stopped, process.signals = False, 0
+    _start(process)
+
+
+def _start(process: Process) -> None:
     with process.lock:
         _hook()
-        process.stopped = False
-        process.signals = 0
         start_all([stage for stage in process.stages if not stage.started])
 
 
@@ -91,9 +91,12 @@ def run() -> None:
     if importing_for_a_child():
         return
     process = _process
-    start()
+    process.stopped, process.signals = False, 0
     process.alone = threading.current_thread() is threading.main_thread()
     try:
+        _start(process)
+        if process.stopped:  # a signal, when there was nothing to stop yet
+            process.commands.put("stop")
         _wait(process)
     finally:
         process.alone = False
@@ -141,8 +144,7 @@ def _manage(process: Process) -> None:
             _start_reporting(process)
         else:
             due, process.stopped = None, True
-            for error in _stop_all(process):
-                say(str(error))
+            _stop_all(process, tell=say)
 
 
 def _start_reporting(process: Process) -> None:
@@ -153,13 +155,14 @@ def _start_reporting(process: Process) -> None:
             try:
                 start_all(waiting)
                 return
-            except Exception:
-                bad = next(stage for stage in waiting if stage.failed)
-                say(f"{bad} can't start: {type(bad.error).__name__}: {bad.error}")
+            except Exception as error:
+                bad = next(stage for stage in waiting if stage.error is error)
+                say(f"{bad} can't start: {type(error).__name__}: {error}")
+                bad.give_up()
                 waiting.remove(bad)
 
 
-def _stop_all(process: Process) -> list[QueueTimeoutError]:
+def _stop_all(process: Process, tell: Callable[[str], None] | None = None) -> list[QueueTimeoutError]:
     with process.lock:
         stages = [stage for stage in process.stages if stage.running]
     hanging = []
@@ -168,7 +171,7 @@ def _stop_all(process: Process) -> list[QueueTimeoutError]:
     deadline = time.monotonic() + GRACE_S
     for stage in stages:
         try:
-            stage.finish(deadline)
+            stage.finish(deadline, tell)
         except QueueTimeoutError as error:
             hanging.append(error)
     return hanging
@@ -188,8 +191,12 @@ def _wait(process: Process) -> None:
 
 
 def _hook() -> None:
-    """The end of the main module; and the signals, if this is the main thread: others can't set handlers."""
+    """Our thread; the end of the main module; and the signals, if this is the main thread: others can't set handlers."""
     global _hooked
+    process = _process
+    if not process.thread:
+        process.thread = threading.Thread(target=_manage, args=(process,), name="multiqueue_shm", daemon=True)
+        process.thread.start()
     if not _hooked:
         # Called when the main module has ended, before threads are joined; atexit would be after that.
         threading._register_atexit(_main_has_ended)  # type: ignore[attr-defined]
@@ -256,8 +263,7 @@ def _main_has_ended() -> None:
             _hook()  # again: the main module may have set handlers of its own, which go on as previous ones
             _start_reporting(process)
         else:
-            process.commands.put("stop")
-            _stop_all(process)
+            _stop_all(process, tell=say)
         _wait(process)
     except (KeyboardInterrupt, SystemExit):  # the second signal: who doesn't want to wait shall not
         say("interrupted")

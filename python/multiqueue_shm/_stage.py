@@ -204,8 +204,8 @@ class Stage:
         for thread in run.threads():
             thread.start()
 
-    def undo(self, error: BaseException | None = None) -> None:
-        """After an error of open_...() or before begin()."""
+    def undo(self) -> None:
+        """After an error of open_...()."""
         with self._lock:
             run = self._run
             if run and run.consumer:
@@ -213,10 +213,11 @@ class Stage:
             if run and run.producer:
                 run.producer.close()
             self._run = None
-            if error:
-                self.error = error
-                self._run = Run(failed=True)
-                self._run.done.set()
+
+    def give_up(self) -> None:
+        """It could not be started, and is over."""
+        self._run = Run(failed=True)
+        self._run.done.set()
 
     def request_stop(self) -> None:
         """Tell it to stop; returns at once."""
@@ -250,12 +251,17 @@ class Stage:
             return
         self.finish(time.monotonic() + GRACE_S)
 
-    def finish(self, deadline: float) -> None:
-        """After request_stop(): wait until deadline for the function, then for what it gave. QueueTimeoutError: it hangs."""
+    def finish(self, deadline: float, tell: Callable[[str], None] | None = None) -> None:
+        """
+        After request_stop(): wait until deadline for the function, then for what it gave. QueueTimeoutError: it hangs, which
+        is told before others see the end.
+        """
         run = self._run
         if run and run.worker and not self._finish(run, deadline):
             self.error = QueueTimeoutError(f"{self} hangs: its function still runs {GRACE_S:g} s after it was told to stop")
             run.failed = True
+            if tell:
+                tell(str(self.error))
             run.done.set()
             raise self.error
 
@@ -483,9 +489,9 @@ def start_all(stages: list[Stage]) -> None:
         for stage in stages:
             stage.open_output()
     except BaseException as error:
+        stage.error = error
         for other in opened:
             other.undo()
-        stage.undo(error)
         raise
     for stage in stages:
         stage.begin()
