@@ -48,7 +48,7 @@ def draw(path, sent, arrived):
     ms = np.arange(count) / RATE * 1000
     wave.plot(ms, sent[:count], color=SENT, linewidth=1.6, label="sent")
     wave.plot(ms, arrived[:count], color=ARRIVED, linewidth=2, label="arrived")
-    wave.set(xlabel="time in ms", ylabel="amplitude", xlim=(0, SHOWN_MS), ylim=(-1, 1))
+    wave.set(xlabel="time in ms", ylabel="amplitude", xlim=(0, SHOWN_MS), ylim=(-1, 1.2))
     wave.set_title(f"Wave, the first {SHOWN_MS} ms", loc="left")
     wave.legend(loc="upper right", ncols=2, framealpha=0.9)
 
