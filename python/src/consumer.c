@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consumers. Everything that reads goes by peek(): it waits, and comes back with messages in place and the handle taken;
+ * Consumers. Everything that reads goes by consumer_wait(): it waits, and comes back with messages in place and the handle taken;
  * then they are copied to bytes objects of just their size, or one is leased to Python as a memoryview.
  */
 #include <errno.h>
@@ -14,14 +14,7 @@
 #define BATCH_SMALL 64	 /* up to so many on the stack */
 #define ENDED_NAP_MS 10	 /* after the end of a stream: how often to look for a new producer */
 
-struct consumer {
-	PyObject_HEAD
-	struct handle *handle;
-	PyObject *name;
-	size_t node_count;
-	struct lease *lease; /* the message last peeked at, and its view; NULL or no longer active: it has gone */
-	PyObject *view;
-};
+PyObject *consumer_type;
 
 static struct consumer *consumer(PyObject *self)
 {
@@ -105,11 +98,7 @@ static void nap(const struct wait *w)
 	PyEval_RestoreThread(state);
 }
 
-/*
- * Wait for messages. How many, and the handle is taken; 0: none in time, or with timeout_ms -1 the stream has ended (*end
- * says how: -ESHUTDOWN, -EOWNERDEAD); -1: an exception.
- */
-static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms, int *end)
+int consumer_wait(struct consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms, int *end)
 {
 	struct handle *h = usable(c->handle);
 	bool first = true, last = timeout_ms == 0;
@@ -171,9 +160,7 @@ static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, 
 	}
 }
 
-/* With the handle taken, which is given: bytes objects of the messages, appended to list or the only one itself. NULL: an
-   exception, or they were overtaken meanwhile (*again). */
-static PyObject *take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again)
+PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again)
 {
 	struct handle *h = c->handle;
 	size_t total = 0;
@@ -237,12 +224,12 @@ static PyObject *pop_one(struct consumer *c, int timeout_ms, int *end)
 	bool again;
 
 	do {
-		int n = peek(c, &message, 1, timeout_ms, end);
+		int n = consumer_wait(c, &message, 1, timeout_ms, end);
 
 		if (n <= 0)
 			return NULL;
 		again = false;
-		bytes = take(c, &message, 1, NULL, &again);
+		bytes = consumer_take(c, &message, 1, NULL, &again);
 	} while (again);
 	return bytes;
 }
@@ -290,8 +277,8 @@ static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ss
 		}
 	}
 	while (list) {
-		n = peek(c, messages, (size_t)max, timeout_ms, &end);
-		if (n < 0 || (n > 0 && !take(c, messages, n, list, &again) && !again))
+		n = consumer_wait(c, messages, (size_t)max, timeout_ms, &end);
+		if (n < 0 || (n > 0 && !consumer_take(c, messages, n, list, &again) && !again))
 			Py_CLEAR(list);
 		if (!again)
 			break;
@@ -323,7 +310,7 @@ static PyObject *consumer_peek(PyObject *self, PyObject *const *args, Py_ssize_t
 		return NULL;
 	}
 	forget_view(c);
-	n = peek(c, &message, 1, timeout_ms, &end);
+	n = consumer_wait(c, &message, 1, timeout_ms, &end);
 	if (n <= 0)
 		return n ? NULL : Py_NewRef(Py_None);
 	lease = lease_new(c->handle, message.data, message.size, false);
@@ -677,7 +664,7 @@ int consumer_init(PyObject *module)
 	};
 	static PyType_Spec spec = { "multiqueue_shm._native.Consumer", sizeof(struct consumer), 0,
 				    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots };
-	PyObject *type = PyType_FromSpec(&spec);
 
-	return type && !PyModule_AddObjectRef(module, "Consumer", type) ? 0 : -1;
+	consumer_type = PyType_FromSpec(&spec);
+	return consumer_type && !PyModule_AddObjectRef(module, "Consumer", consumer_type) ? 0 : -1;
 }
