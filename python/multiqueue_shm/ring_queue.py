@@ -66,7 +66,7 @@ class QueueStats(typing.NamedTuple):
     last_write_time: int
     """This object's last push."""
     last_read_time: int
-    """Anybody's last pop; exact to 32 messages or the last wait."""
+    """Anybody's last pop; exact to some ms, and to 32 messages or the last wait."""
     is_closed: bool
 
 
@@ -251,6 +251,8 @@ class _Queue:
 
     def flush(self, timeout_ms=-1):
         """With enable_async: wait until all that was pushed is in the queue. False: it was not in time."""
+        if os.getpid() != self._pid:
+            raise _forked()
         if self._closed:
             raise self._closed_error()
         return self._feeder.flush(timeout_ms) if self._feeder else True
@@ -576,7 +578,7 @@ class RingQueueDouble(_TypedQueue):
         try:
             return _DOUBLE.pack(value)
         except struct.error as error:
-            raise TypeError(str(error)) from None
+            raise (OverflowError if isinstance(value, int) else TypeError)(str(error)) from None
 
     @staticmethod
     def _decode(data):
