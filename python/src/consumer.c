@@ -10,8 +10,9 @@
 
 #include "native.h"
 
-#define BATCH_MOST 65536 /* messages of one pop_batch(): bounds what is allocated for them */
-#define BATCH_SMALL 64	 /* up to so many on the stack */
+#define BATCH_MOST 65536 /* messages of one pop_batch(), which holds the GIL for small ones */
+#define CHUNK 32	 /* messages looked at at once: few, as they are to be in the cache still when they are copied, and their
+			    room goes back to the producer soon */
 #define ENDED_NAP_MS 10	 /* after the end of a stream: how often to look for a new producer */
 
 PyObject *consumer_type;
@@ -106,7 +107,8 @@ int consumer_wait(struct consumer *c, struct mqshm_message *messages, size_t max
 
 	if (!h)
 		return -1;
-	wait_begin(&w, timeout_ms);
+	if (!last)
+		wait_begin(&w, timeout_ms);
 	for (;; first = false) {
 		bool taken;
 		int rc = -EAGAIN;
@@ -163,6 +165,7 @@ int consumer_wait(struct consumer *c, struct mqshm_message *messages, size_t max
 PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again)
 {
 	struct handle *h = c->handle;
+	Py_ssize_t before = list ? PyList_Size(list) : 0;
 	size_t total = 0;
 	PyObject *bytes = NULL;
 	bool large;
@@ -182,7 +185,7 @@ PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages
 		char **to = list ? malloc((size_t)count * sizeof *to) : NULL;
 
 		for (int i = 0; to && i < count; i++)
-			to[i] = PyBytes_AsString(PyList_GetItem(list, i));
+			to[i] = PyBytes_AsString(PyList_GetItem(list, before + i));
 		if (list && !to) {
 			PyErr_NoMemory();
 			rc = -1;
@@ -198,7 +201,9 @@ PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages
 	}
 	if (rc) {
 		handle_give(h); /* nothing was released: they come again */
-		if (!list)
+		if (list)
+			PyList_SetSlice(list, before, PyList_Size(list), NULL);
+		else
 			Py_XDECREF(bytes);
 		return NULL;
 	}
@@ -208,7 +213,7 @@ PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages
 	if (!rc)
 		return list ? list : bytes;
 	if (list)
-		PyList_SetSlice(list, 0, PyList_Size(list), NULL);
+		PyList_SetSlice(list, before, PyList_Size(list), NULL);
 	else
 		Py_DECREF(bytes);
 	if (!*again)
@@ -246,15 +251,29 @@ static PyObject *consumer_pop(PyObject *self, PyObject *const *args, Py_ssize_t 
 	return bytes || PyErr_Occurred() ? bytes : Py_NewRef(Py_None);
 }
 
+/* Without waiting, and without a look at signals: what has been taken already must not get lost. As consumer_wait(). */
+static int more(struct consumer *c, struct mqshm_message *messages, size_t max)
+{
+	struct handle *h = c->handle;
+	int n;
+
+	if (!handle_try(h))
+		return 0; /* another thread's turn */
+	n = h->consumer ? peek_now(c, messages, max) : -EBADF;
+	if (n > 0)
+		return n;
+	handle_give(h);
+	return 0;
+}
+
 static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
 	static const char *const names[] = { "max_count", "timeout_ms", NULL };
-	struct mqshm_message some[BATCH_SMALL], *messages = some;
+	struct mqshm_message messages[CHUNK];
 	struct consumer *c = consumer(self);
 	PyObject *values[2], *list;
-	int timeout_ms = 0, end = 0, n;
-	bool again = false;
-	Py_ssize_t max;
+	Py_ssize_t max, got = 0;
+	int timeout_ms = 0, end = 0;
 
 	if (unpack("pop_batch", args, count, keywords, names, 1, values) ||
 	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
@@ -266,26 +285,24 @@ static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ss
 		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
 	if (max > BATCH_MOST)
 		max = BATCH_MOST;
-	if ((size_t)max > c->node_count && c->node_count)
-		max = (Py_ssize_t)c->node_count;
 	list = PyList_New(0);
-	if (list && max > BATCH_SMALL) {
-		messages = malloc((size_t)max * sizeof *messages);
-		if (!messages) {
-			PyErr_NoMemory();
+	while (list && got < max) {
+		int want = max - got < CHUNK ? (int)(max - got) : CHUNK;
+		int n = got ? more(c, messages, (size_t)want) : consumer_wait(c, messages, (size_t)want, timeout_ms, &end);
+		bool again = false;
+
+		if (n > 0 && !consumer_take(c, messages, n, list, &again) && !again)
+			n = -1;
+		if (again)
+			continue;
+		if (n < 0 && got)
+			PyErr_Clear(); /* what we have got is the answer; the next call gives the error */
+		else if (n < 0)
 			Py_CLEAR(list);
-		}
-	}
-	while (list) {
-		n = consumer_wait(c, messages, (size_t)max, timeout_ms, &end);
-		if (n < 0 || (n > 0 && !consumer_take(c, messages, n, list, &again) && !again))
-			Py_CLEAR(list);
-		if (!again)
+		if (n < want)
 			break;
-		again = false;
+		got += n;
 	}
-	if (messages != some)
-		free(messages);
 	return list;
 }
 
