@@ -6,8 +6,8 @@
 
 #include "native.h"
 
-PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken;
-static PyObject *error_system, *error_forked, *error_permission, *error_size, *error_died;
+PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken, *error_size;
+static PyObject *error_system, *error_forked, *error_permission, *error_died;
 
 int errors_init(void)
 {

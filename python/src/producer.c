@@ -7,34 +7,19 @@
 
 #define SHARED_MS 1 /* a push without waiting finds another producer of a shared queue at it: that is over by then */
 
-struct producer {
-	PyObject_HEAD
-	struct handle *handle;
-	PyObject *name;
-};
-
 struct reservation {
 	PyObject_HEAD
 	struct lease *lease;
 	PyObject *view;
 };
 
+PyObject *producer_type;
 static PyObject *reservation_type;
 
 static struct producer *producer(PyObject *self)
 {
 	return (struct producer *)self;
 }
-
-/* What of a producer waits: one call of the library. */
-struct attempt {
-	int (*call)(struct mqshm_producer *p, struct attempt *a, int timeout_ms);
-	const void *data;
-	size_t size;		     /* bytes; of a batch: messages */
-	const struct iovec *messages;
-	size_t done;
-	void *room;
-};
 
 static int push_one(struct mqshm_producer *p, struct attempt *a, int timeout_ms)
 {
@@ -73,8 +58,7 @@ static bool attempt_slice(struct handle *h, struct attempt *a, const struct wait
 	return true;
 }
 
-/* With the GIL. 0; -EAGAIN: not in time; else -1 and an exception. keep: after 0 the handle is still taken. */
-static int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeout_ms, bool keep)
+int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeout_ms, bool keep)
 {
 	bool last = timeout_ms == 0;
 	PyThreadState *state;
@@ -604,10 +588,10 @@ int producer_init(PyObject *module)
 	};
 	static PyType_Spec reservation_spec = { "multiqueue_shm._native.Reservation", sizeof(struct reservation), 0,
 						Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, reservation_slots };
-	PyObject *type = PyType_FromSpec(&spec);
 
+	producer_type = PyType_FromSpec(&spec);
 	reservation_type = PyType_FromSpec(&reservation_spec);
-	return type && reservation_type && !PyModule_AddObjectRef(module, "Producer", type) &&
+	return producer_type && reservation_type && !PyModule_AddObjectRef(module, "Producer", producer_type) &&
 			       !PyModule_AddObjectRef(module, "Reservation", reservation_type)
 		       ? 0 : -1;
 }
