@@ -59,7 +59,7 @@ def test_push_to_output_from_anywhere(ends):
             pass
         assert next(consumer) == b"more"
         while not processor.push_to_output(b"again"):
-            pass
+            assert consumer.pop(1000) == b"more"
         while (message := consumer.pop(1000)) != b"again":
             assert message == b"more"
     with pytest.raises(mq.QueueClosedError):
