@@ -51,7 +51,9 @@ for command in create list stat top watch push pop merge rm gc bench; do
 	wrong "unknown option '-X'" "$command" -X
 done
 wrong 'surplus argument' list "$x"
-wrong 'surplus argument' top "$x"
+wrong 'is empty' top ''
+wrong 'begins with a dot' top "$x" .hidden
+wrong 'characters other than' top '*' a/b
 wrong 'surplus argument' gc "$x" "$x"
 wrong 'NAME is missing' rm
 wrong 'NAME is missing' rm --force
