@@ -410,7 +410,8 @@ ssize_t mqshm_consumer_pop(struct mqshm_consumer *consumer, void *buffer, size_t
  * Take up to max messages at once, their payloads one after the other in buffer (each aligned to 8 bytes from its
  * start). Waits until min are there (1..max, at most node_count); when time runs out, the stream ends or buffer is
  * full, what there is is taken, at least one. With min > 1 give a timeout: a producer that waits until all is read
- * (mqshm_producer_wait_drained()) and a consumer that waits for more wait for each other. Returns how many; errors as for pop, and only if there was none.
+ * (mqshm_producer_wait_drained()) and a consumer that waits for more wait for each other. Returns how many; errors as for pop and -EINVAL, and only if
+ * there was none.
  */
 int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t min, size_t max,
 			     void *buffer, size_t capacity, int timeout_ms);
@@ -420,7 +421,7 @@ int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_messa
  * popped or the consumer is closed; looking again gives the same ones. release moves on past the first count of
  * those last looked at and not released yet. For a lossy consumer, and on an overwrite queue, the producer does not wait: what was read is
  * only confirmed by release, which gives -ESTALE when it was overtaken meanwhile.
- * peek: how many, at least 1; errors as for pop. release: 0; -EINVAL (more than were looked at) -ESTALE -ECONNABORTED
+ * peek: how many, at least 1; errors as for pop and -EINVAL. release: 0; -EINVAL (more than were looked at) -ESTALE -ECONNABORTED
  * -EBADMSG -ECHILD
  */
 int mqshm_consumer_peek(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t max, int timeout_ms);
