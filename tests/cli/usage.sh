@@ -11,7 +11,7 @@ wrong()
 	local expected=$1 name out status
 	shift
 	printf -v name ' %q' "${@:0:0}" "${@//$long/LONG}"
-	out=$(timeout 10 "$MQSHM" "$@" 2> "$WORK/err" < /dev/null)
+	out=$(timeout 60 "$MQSHM" "$@" 2> "$WORK/err" < /dev/null)
 	status=$?
 	if [[ $status == 2 && -z $out && $(lines_of "$WORK/err") == 1 && $(< "$WORK/err") =~ ^mqshm.*$expected ]]; then
 		result "usage error: mqshm${name:0:100}" 0
