@@ -22,9 +22,11 @@ static bool wanted(const struct top *top, const char *name)
 {
 	char *const *pattern = top->patterns;
 
+	if (!pattern || !*pattern)
+		return true;
 	while (*pattern && fnmatch(*pattern, name, 0))
 		pattern++;
-	return *pattern || pattern == top->patterns;
+	return *pattern;
 }
 
 static const struct top_queue *find_before(struct walk *walk, const struct mqshm_stat *stat)
