@@ -176,7 +176,8 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 	}
 	if (i < 0 || rc)
 		return i < 0 ? i : rc;
-	h->dummy = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	if (!h->dummy) /* else an attempt before has failed */
+		h->dummy = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 	if (!h->dummy)
 		return -ENOMEM;
 	word = &q->participants[i].state;
