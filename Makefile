@@ -33,7 +33,7 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all help check check-kernel torture demo bench python install uninstall clean tests examples FORCE
+.PHONY: all help check check-kernel torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
@@ -45,6 +45,8 @@ help:
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
 	@echo 'make python              the package multiqueue_shm, in the environment $(BUILD)/python/venv'
+	@echo 'make demo-python         three Python scripts, two queues, a picture of wave and spectrum (python3-matplotlib)'
+	@echo 'make bench-python        its speed beside multiprocessing, pyzmq and the C library; ARGS=--help'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
 	@echo 'V=1 shows whole commands'
@@ -144,6 +146,16 @@ python: $(PYDIR)/venv/bin/pip
 	$(say) PIP multiqueue_shm
 	$(Q)DIST_EXTRA_CONFIG=$(PYDIR)/setup.cfg $< install --quiet --disable-pip-version-check --force-reinstall --no-deps \
 		--no-index --no-build-isolation ./python
+
+demo-python: python
+	@$(PYDIR)/venv/bin/python -B examples/python/demo.py --out $(PYDIR) $(ARGS)
+
+$(BUILD)/bench-python: tests/python/bench/c_side.c $(BUILD)/libmqshm.a
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+
+bench-python: python $(BUILD)/bench-python
+	$(PYDIR)/venv/bin/python -B tests/python/bench/bench.py --c-side $(BUILD)/bench-python $(ARGS)
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: MIT
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Literal, Self, SupportsIndex, final
+from typing import Any, Literal, Self, SupportsIndex, final
 from _typeshed import ReadableBuffer
 
 version: str
+abi_version: int
+SHARED: int
+OVERWRITE: int
+HOLD: int
+PERSISTENT: int
+TIMESTAMP_OFF: int
+TIMESTAMP_OWN: int
 
 def close_all() -> None: ...
+def stat(name: str, /) -> dict[str, Any] | None: ...
+def names() -> list[str]: ...
+def remove(name: str, force: bool = ..., /) -> bool: ...
 
 @final
 class Reservation:
@@ -38,7 +48,19 @@ class Producer:
     ) -> None: ...
 
 class Consumer:
-    def __init__(self, shm_name: str, node_count: int, block_size: int, start_mode: int = ..., *, shared: bool = ...) -> None: ...
+    def __init__(
+        self,
+        shm_name: str,
+        node_count: int,
+        block_size: int,
+        start_mode: int = ...,
+        *,
+        shared: bool = ...,
+        metadata: str = ...,
+        lossy: bool = ...,
+        consumer_name: str | None = ...,
+        lease_ms: int = ...,
+    ) -> None: ...
     @property
     def name(self) -> str: ...
     @property
@@ -64,3 +86,22 @@ class Consumer:
     def __exit__(
         self, type: type[BaseException] | None = ..., value: BaseException | None = ..., traceback: TracebackType | None = ..., /
     ) -> None: ...
+
+@final
+class RingProducer(Producer):
+    def __init__(
+        self, name: str, node_count: int = ..., block_size: int = ..., flags: int = ..., metadata: bytes | None = ...
+    ) -> None: ...
+    @property
+    def last_write(self) -> int: ...
+    def push(self, data: ReadableBuffer, timeout_ms: int | None = 0, timestamp: int | None = None) -> bool: ...
+    def info(self) -> dict[str, Any]: ...
+
+@final
+class RingConsumer(Consumer):
+    def __init__(self, name: str, newest: int = ..., created_at: int = ...) -> None: ...
+    def pop_message(
+        self, timeout_ms: int | None = 0, size: SupportsIndex = -1, unit: SupportsIndex = 1
+    ) -> tuple[bytes, int, int] | None: ...
+    def peek_message(self, timeout_ms: int | None = 0, copy: bool = True) -> tuple[bytes | None, int, int] | None: ...
+    def counts(self) -> tuple[int, int]: ...

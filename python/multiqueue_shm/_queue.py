@@ -50,22 +50,48 @@ class Consumer(_native.Consumer):
     A consumer of a queue, with a place of its own in it: it gets every message from its start on. The queue is created
     when it is missing, so a consumer may come before the producer; it may also stay after it.
 
-    shm_name, node_count, block_size, shared: as for Producer. start_mode: a ConsumerStartMode or its name.
+    shm_name, node_count, block_size, shared, metadata: as for Producer. start_mode: a ConsumerStartMode or its name. lossy:
+    never hold the producer back; what was overwritten meanwhile counts as missed. consumer_name (1..31 of A-Z a-z 0-9 . _ -)
+    and lease_ms (1..86,400,000) go together: the place in the queue is kept for that long when this consumer is closed or
+    dies, holds the producer back meanwhile, and the next of that name goes on there; unregister() gives it up.
 
     Iteration gives messages (bytes) as they come and ends with the stream: ProducerDiedError if its producer died.
     `async for` does the same without blocking the event loop. Errors and threads as for Producer.
     """
 
-    def __init__(self, shm_name, node_count, block_size, start_mode=ConsumerStartMode.FROM_LATEST, *, shared=False):
-        super().__init__(shm_name, node_count, block_size, _start(start_mode), shared=shared)
+    def __init__(
+        self,
+        shm_name,
+        node_count,
+        block_size,
+        start_mode=ConsumerStartMode.FROM_LATEST,
+        *,
+        shared=False,
+        metadata="",
+        lossy=False,
+        consumer_name=None,
+        lease_ms=0,
+    ):
+        super().__init__(
+            shm_name,
+            node_count,
+            block_size,
+            start_mode_of(start_mode),
+            shared=shared,
+            metadata=metadata,
+            lossy=lossy,
+            consumer_name=consumer_name,
+            lease_ms=lease_ms,
+        )
 
     def __aiter__(self):
         return _messages(self)
 
 
-def _start(mode):
+def start_mode_of(mode):
+    """A ConsumerStartMode from itself, its number or its name; else InvalidConfigError."""
     try:
-        return int(ConsumerStartMode[mode] if isinstance(mode, str) else ConsumerStartMode(mode))
+        return ConsumerStartMode[mode] if isinstance(mode, str) else ConsumerStartMode(mode)
     except (KeyError, ValueError):
         names = ", ".join(ConsumerStartMode.__members__)
         raise InvalidConfigError(f"start_mode is {mode!r}, not one of {names}") from None

@@ -11,6 +11,8 @@ class ConsumerStartMode(enum.IntEnum):
     FROM_OLDEST_AVAILABLE = 1
     FROM_BEGINNING = 2
 
+def start_mode_of(mode: object) -> ConsumerStartMode: ...
+
 class Producer(_native.Producer):
     def __init__(
         self, shm_name: str, node_count: int, block_size: int, metadata: str = "", *, shared: bool = False
@@ -25,5 +27,9 @@ class Consumer(_native.Consumer):
         start_mode: ConsumerStartMode | int | str = ...,
         *,
         shared: bool = False,
+        metadata: str = "",
+        lossy: bool = False,
+        consumer_name: str | None = None,
+        lease_ms: int = 0,
     ) -> None: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...
