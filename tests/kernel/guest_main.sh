@@ -15,8 +15,9 @@ run() # BACKEND PROGRAM
 	else
 		export MQSHM_TEST_SCALE="$scale" MQSHM_TEST_KILLS=200
 	fi
-	on= # both processors, but for who single-steps another process: a wake-up across them for each step is slow
+	on=env # both processors, but for who single-steps another process: a wake-up across them for each step is slow
 	[ "${2##*/}" = every_instruction ] && on="taskset 1"
+	# shellcheck disable=SC2086
 	MQSHM_BACKEND=$1 timeout -k 5 "$limit" $on "/tests/$2"
 	echo "## end $? $(($(date +%s) - start))"
 }

@@ -39,7 +39,7 @@ coccinelle()
 			bad=1
 		fi
 	done < <(grep -rlE '^virtual report' "$source/scripts/coccinelle" --include='*.cocci' | sort)
-	return $bad
+	return "$bad"
 }
 
 check "sparse and W=1" sparse_clean
