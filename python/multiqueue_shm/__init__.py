@@ -25,7 +25,7 @@ from ._errors import (
     QueueTimeoutError,
 )
 from ._native import version as __version__
-from ._queue import Consumer, ConsumerStartMode, Producer
+from ._queue import Consumer, ConsumerStartMode, Message, Producer
 from .decorators import run, sharedmem_consumer, sharedmem_producer, start, stop
 from .processor import Processor
 from .manager import MergedQueueView, QueueManager, SyncStats
@@ -45,6 +45,7 @@ __all__ = [
     "ConsumerStartMode",
     "InvalidConfigError",
     "MergedQueueView",
+    "Message",
     "MessageOvertakenError",
     "MessageSizeError",
     "MultiQueueError",

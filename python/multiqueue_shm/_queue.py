@@ -5,6 +5,7 @@ import asyncio
 import atexit
 import enum
 import os
+import typing
 
 from . import _native
 from ._errors import InvalidConfigError, ProducerDiedError
@@ -24,6 +25,16 @@ class ConsumerStartMode(enum.IntEnum):
     """Everything that is still in the ring."""
     FROM_BEGINNING = 2
     """The same, and what has gone already counts as missed."""
+
+
+class Message(typing.NamedTuple):
+    """A message, with what its queue knows of it."""
+
+    data: bytes
+    sequence: int
+    """0 for the first of the queue, +1 each."""
+    timestamp_ns: int
+    """The time of the push in ns since 1970; or the producer's own, or 0, if the queue was created so."""
 
 
 class Producer(_native.Producer):
@@ -83,6 +94,15 @@ class Consumer(_native.Consumer):
             consumer_name=consumer_name,
             lease_ms=lease_ms,
         )
+
+    def pop_message(self, timeout_ms=0):
+        """As pop(), with the message's sequence and time: a Message(data, sequence, timestamp_ns), or None."""
+        found = self.pop_facts(1, timeout_ms)
+        return Message(*found[0]) if found else None
+
+    def pop_messages(self, max_count, timeout_ms=0):
+        """As pop_batch(), a list of Message, at most 64 of them."""
+        return [Message(*facts) for facts in self.pop_facts(max_count, timeout_ms)]
 
     def __aiter__(self):
         return _messages(self)

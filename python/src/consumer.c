@@ -306,6 +306,49 @@ static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ss
 	return list;
 }
 
+/* What bytes become with what else is known of their messages, in place. 0; -1 and an exception. */
+static int add_facts(PyObject *list, const struct mqshm_message *messages, int count)
+{
+	for (int i = 0; i < count; i++) {
+		PyObject *tuple = Py_BuildValue("(OKK)", PyList_GetItem(list, i), (unsigned long long)messages[i].sequence,
+						(unsigned long long)messages[i].timestamp_ns);
+
+		if (!tuple || PyList_SetItem(list, i, tuple))
+			return -1;
+	}
+	return 0;
+}
+
+static PyObject *consumer_pop_facts(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+	static const char *const names[] = { "max_count", "timeout_ms", NULL };
+	struct mqshm_message messages[CHUNK];
+	struct consumer *c = consumer(self);
+	PyObject *values[2], *list;
+	int timeout_ms = 0, end = 0, n;
+	bool again = true;
+	Py_ssize_t max;
+
+	if (unpack("pop_facts", args, count, keywords, names, 1, values) ||
+	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
+		return NULL;
+	max = PyNumber_AsSsize_t(values[0], NULL); /* clipped */
+	if (max == -1 && PyErr_Occurred())
+		return NULL;
+	if (max < 1)
+		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
+	list = PyList_New(0);
+	while (list && again) {
+		again = false;
+		n = consumer_wait(c, messages, (size_t)(max < CHUNK ? max : CHUNK), timeout_ms, &end);
+		if (n > 0 && !consumer_take(c, messages, n, list, &again))
+			n = again ? 0 : -1;
+		if (n < 0 || add_facts(list, messages, n))
+			Py_CLEAR(list);
+	}
+	return list;
+}
+
 static PyObject *consumer_peek(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
 	static const char *const names[] = { "timeout_ms", NULL };
@@ -630,6 +673,9 @@ static PyMethodDef methods[] = {
 	  "Take what is there, 1..max_count messages (at most 65,536 a call): a list of bytes, in order.\n\n"
 	  "Waits for the first one only. An empty list when none came in time; errors as for pop(), ValueError for a\n"
 	  "max_count below 1." },
+	{ "pop_facts", FAST(consumer_pop_facts),
+	  "pop_facts($self, /, max_count, timeout_ms=0)\n--\n\n"
+	  "What pop_message() and pop_messages() are made of: as pop_batch(), at most 64, each (bytes, sequence, timestamp)." },
 	{ "peek", FAST(consumer_peek),
 	  "peek($self, /, timeout_ms=0)\n--\n\n"
 	  "Look at the next message in place: a read-only memoryview of bytes (format 'B', shape (size,)), or None.\n\n"

@@ -218,6 +218,7 @@ def test_a_named_consumer(name):
         producer.push(b"4")
         with Consumer(name, 8, 64, consumer_name="recorder", lease_ms=1) as third:
             assert third.pop() is None
+            third.unregister()  # else the place outlives us, and the queue with it
         for wrong in {"consumer_name": "a/b", "lease_ms": 1}, {"consumer_name": "a", "lease_ms": -1}, \
                 {"consumer_name": "a"}, {"consumer_name": "a" * 32, "lease_ms": 1}:  # fmt: skip
             with pytest.raises(mq.InvalidConfigError):
