@@ -446,14 +446,30 @@ def test_a_child_of_fork_opens_its_own(name):
         fresh.close()
 
 
-def test_c_plus_plus_and_the_tool_see_the_same_queue(name):
-    tool = os.environ.get("MQSHM")
-    if not tool:
-        pytest.skip("needs MQSHM, the tool")
-    with RingQueue(name, config(user_metadata="seen")) as queue:
-        queue.push(b"x")
-        said = subprocess.run([tool, "stat", name], stdout=subprocess.PIPE, text=True, check=True).stdout
-        assert "seen" in said
+def test_with_a_ring_queue_of_c_plus_plus(name):
+    peer = os.environ.get("MQSHM_PEER")
+    if not peer:
+        pytest.skip("needs MQSHM_PEER, see tests/python/package.sh")
+    # The sizes are those of who comes first, the metadata too.
+    there = config(has_timestamp=True, timeout_ms=-1, user_metadata="from Python", extra_queue_names=["x"])
+    with RingQueue(name + "i", there) as to, RingQueue(name + "o", there) as back:
+        assert back.try_pop() is None
+        child = subprocess.Popen([peer, name + "i", name + "o"])
+        for i in range(100):
+            to.push(b"%d" % i, i)
+            assert back.pop() == (b"%d" % i, i)
+        to.push(b"")
+        assert back.pop()[0] == b"" and child.wait() == 0
+        assert to.get_stats().total_popped == 101
+    child = subprocess.Popen([peer, name + "i", name + "o"])
+    manager = mq.QueueManager()
+    while not (manager.exists(name + "o") and manager.get_stats(name + "o").producer_count):
+        time.sleep(0.001)
+    with RingQueue(name + "o", there) as back, RingQueue(name + "i", there) as to:
+        assert back.capacity() == to.capacity() == 5 and back.config.block_size == 100
+        assert back.metadata() == "from C++" and back.extra_queue_names == []
+        to.push(b"")
+        assert back.pop()[0] == b"" and child.wait() == 0
 
 
 # ---- threads
