@@ -154,6 +154,16 @@ def test_held_until_the_first_pop(name):
         assert numbers(b) == [8]
 
 
+def test_the_size_before_the_first_pop(name):
+    with RingQueue(name, config()) as a, RingQueue(name) as b, RingQueue(name) as c:
+        for i in range(5):
+            a.push(b"%d" % i)
+        assert numbers(b) == [0, 1, 2, 3, 4]
+        assert a.size() == 0  # it has pushed: what the slowest of the others has before it
+        assert c.size() == 5 and not c.empty() and not c.full()  # what it would find
+        assert len(numbers(c)) == 5 and c.size() == 0
+
+
 def test_everybody_gets_everything(name):
     with RingQueue(name, config()) as a, RingQueue(name) as b:
         assert a.try_pop() is None and b.try_pop() is None
