@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Differences between kernel versions, and nothing else. The code is written for the newest. MQSHM_HAVE_...: see Kbuild. */
+#ifndef MQSHM_COMPAT_H
+#define MQSHM_COMPAT_H
+
+#include <linux/device.h>
+#include <linux/mm.h>
+
+#ifdef MQSHM_HAVE_CONST_DEVNODE
+#define const_devnode const
+#else
+#define const_devnode
+#endif
+
+#ifndef MQSHM_HAVE_VM_FLAGS_SET
+static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+
+static inline void vm_flags_clear(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags &= ~flags;
+}
+#endif
+
+#endif
