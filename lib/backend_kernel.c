@@ -106,7 +106,7 @@ static int watch_begin(struct mqshm_watch *w)
 	static const struct watch_place place = {
 		.backend = &mqshm_backend_kernel,
 		.told = true,
-		.open = kernel_open_node,
+		.open_file = kernel_open_node,
 	};
 
 	return watch_files_begin(w, &place);

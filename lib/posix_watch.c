@@ -12,7 +12,7 @@ int posix_watch_begin(struct mqshm_watch *w)
 {
 	static const struct watch_place place = {
 		.backend = &mqshm_backend_posix,
-		.open = posix_open_object,
+		.open_file = posix_open_object,
 		.alive = alive,
 	};
 

@@ -46,7 +46,7 @@ struct mqshm_watch {
 struct watch_place {
 	const struct mqshm_backend *backend;
 	bool told; /* a descriptor is ready when the epoch has changed since its last read of offset 0 */
-	int (*open)(const char *name, int flags, struct stat *st); /* a descriptor to pread() from; -errno */
+	int (*open_file)(const char *name, int flags, struct stat *st); /* a descriptor to pread() from; -errno */
 	/* Does participant i live? processes: look at its process, too. NULL: its state says so. */
 	bool (*alive)(int fd, const struct mqshm_participant *participant, uint32_t i, bool processes);
 };

@@ -185,7 +185,7 @@ static int open_it(struct watching *in, struct object *o)
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = o };
 	struct mqshm_info info;
 	struct stat st;
-	int rc, fd = in->place->open(o->queue.name, O_RDONLY, &st);
+	int rc, fd = in->place->open_file(o->queue.name, O_RDONLY, &st);
 
 	if (fd < 0)
 		return fd;
