@@ -137,22 +137,21 @@ bool queue_has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor)
 	return end - lowest <= info->ring_bytes && (sequence == U64_MAX || next + count - sequence <= info->node_count);
 }
 
-static __poll_t poll_producer(struct mqshm_handle *h)
+bool queue_wants_room(struct mqshm_queue *q, u32 count)
 {
-	struct mqshm_queue *q = h->queue;
 	int slowest;
 	u64 floor;
 
 	for (int tries = 0; tries < 2; tries++) {
-		if (queue_has_room(q, 1, &slowest, &floor))
-			return EPOLLOUT | EPOLLWRNORM;
+		if (queue_has_room(q, count, &slowest, &floor))
+			return true;
 		/* Say whom we wait for, as a producer does that sleeps; then look once more. */
 		if (slowest >= 0)
 			WRITE_ONCE(q->producer->need, floor + (READ_ONCE(q->producer->tail) - floor) / 4 + 1);
 		WRITE_ONCE(q->producer->blocked_on, slowest + 1);
 		smp_mb(); /* MO-5 */
 	}
-	return 0;
+	return false;
 }
 
 __poll_t handle_poll(struct file *file, poll_table *table)
@@ -170,7 +169,7 @@ __poll_t handle_poll(struct file *file, poll_table *table)
 	if (role == MQSHM_IOC_CONSUMER)
 		return poll_consumer(h);
 	if (role == MQSHM_IOC_PRODUCER)
-		return poll_producer(h);
+		return queue_wants_room(q, 1) ? EPOLLOUT | EPOLLWRNORM : 0;
 	if (READ_ONCE(q->dead))
 		return EPOLLERR | EPOLLHUP;
 	return READ_ONCE(q->info->epoch) != READ_ONCE(h->seen_epoch) ? EPOLLIN | EPOLLPRI | EPOLLRDNORM : 0;
