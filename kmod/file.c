@@ -335,6 +335,10 @@ static int open(struct inode *inode, struct file *file)
 	h->queue = q;
 	h->file = file;
 	h->seen_epoch = READ_ONCE(q->info->epoch) - 1; /* poll() is ready until it was read */
+	address_space_init_once(&h->mapping);
+	h->mapping.a_ops = &empty_aops;
+	h->mapping.host = inode;
+	file->f_mapping = &h->mapping;
 	replace_fops(file, fops_get(operations));
 	file->private_data = h;
 	return 0;

@@ -100,7 +100,7 @@ struct mqshm_handle {
 	bool ended;
 	bool gone;	   /* by death or exec: not even a dummy for what was mapped */
 	struct page *dummy;/* what a live process sees where it may not write any more */
-	atomic_t writable; /* mappings that can be written */
+	struct address_space mapping; /* what is mapped through this file, to take it away without touching others' */
 
 	struct pid *owner;
 	struct mm_struct *mm; /* of the owner when it attached; only compared */
