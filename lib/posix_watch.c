@@ -10,7 +10,6 @@
  * can't hurt, and after it was unlinked we still see how it ended.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "posix.h"
+#include "stat.h"
 #include "watch.h"
 
 #define ROUND_NS 100000000u	/* between two rounds of looks ... */
@@ -179,11 +179,7 @@ static int open_it(struct object *o)
 
 	if (fd < 0)
 		return fd;
-	if (pread(fd, &info, sizeof info, 0) != sizeof info)
-		rc = mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue: %lld bytes", o->queue.name,
-				 (long long)st.st_size);
-	else
-		rc = mqshm_check_info(&info, o->queue.name, (uint64_t)st.st_size);
+	rc = mqshm_read_info(fd, o->queue.name, (uint64_t)st.st_size, &info);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -309,7 +305,7 @@ static int rescan(struct mqshm_watch *w, bool created)
 {
 	struct watching *in = w->private;
 	char(*names)[MQSHM_NAME_MAX + 1];
-	int count = posix_names(&names);
+	int count = mqshm_names(&mqshm_backend_posix, &names);
 
 	if (count < 0)
 		return count;
@@ -445,26 +441,19 @@ int posix_watch_begin(struct mqshm_watch *w)
 	return rc;
 }
 
-int posix_watch_wait(struct mqshm_watch *w, uint64_t deadline)
+void posix_watch_look(struct mqshm_watch *w, uint64_t *again)
 {
 	struct watching *in = w->private;
-	struct pollfd poll_fd = { .fd = in->inotify, .events = POLLIN };
-	uint64_t now = mqshm_now_ns(), until;
-	struct timespec nap;
 
 	hear(w);
-	if (!w->count && now >= in->round_ns + ROUND_NS)
+	if (!w->count && mqshm_now_ns() >= in->round_ns + ROUND_NS)
 		look_around(w);
-	until = in->round_ns + ROUND_NS < deadline ? in->round_ns + ROUND_NS : deadline;
-	now = mqshm_now_ns();
-	if (w->count || now >= until)
-		return 0;
-	nap = (struct timespec){ (time_t)((until - now) / 1000000000u), (long)((until - now) % 1000000000u) };
-	if (ppoll(&poll_fd, 1, &nap, NULL) < 0)
-		return errno == EINTR ? mqshm_error(-EINTR, "interrupted by a signal")
-				      : mqshm_error(mqshm_errno(), "waiting for changes: %s", strerror(errno));
-	hear(w);
-	return 0;
+	*again = in->round_ns + ROUND_NS;
+}
+
+int posix_watch_fd(const struct mqshm_watch *w)
+{
+	return ((struct watching *)w->private)->inotify;
 }
 
 void posix_watch_end(struct mqshm_watch *w)

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "layout.h"
+#include "backend.h"
 #include "mqshm/watch.h"
 
 /* A participant as it was when last looked at. */
@@ -28,7 +28,9 @@ struct watch_queue {
 };
 
 struct mqshm_watch {
-	const struct mqshm_backend *backend;
+	const struct mqshm_backend *backends[MQSHM_BACKENDS];
+	void *privates[MQSHM_BACKENDS];
+	int backend_count;
 	int32_t pid; /* whose it is */
 	unsigned flags;
 	char (*names)[MQSHM_NAME_MAX + 1]; /* what to watch, NULL: all */
@@ -36,7 +38,7 @@ struct mqshm_watch {
 	struct mqshm_watch_event *events;
 	size_t first, count, room; /* events[first .. first + count) are to be told */
 	bool lost;		   /* no memory for one */
-	void *private;		   /* the backend's */
+	void *private;		   /* of the backend whose turn it is */
 };
 
 bool watch_wants(const struct mqshm_watch *w, const char *name);

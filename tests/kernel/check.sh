@@ -18,7 +18,7 @@ BUILD=${BUILD:-build}
 read -ra kernels <<< "${KERNELS:-6.1 6.12 sid}"
 newest_known=7.2
 limit=${TEST_LIMIT:-900} # seconds for one machine
-export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-10}
+export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-10} # percent of the usual load: all is emulated
 # The short form: one test of each kind.
 smoke='conformance/(arguments|push_pop|end_of_stream|waiting|zero_copy)|death/(fork|producer)'
 
@@ -37,7 +37,7 @@ fill() # ROOT OUT SHORT
 	local root=$1 out=$2 short=$3 source name backend
 	rm -rf "$root" && mkdir -p "$root/tests"
 	cp tests/kernel/guest_main.sh "$root/main"
-	printf 'limit=180\nexport MQSHM_TEST_SCALE=%s\n' "$MQSHM_TEST_SCALE" > "$root/settings"
+	printf 'limit=180 scale=%s\n' "$MQSHM_TEST_SCALE" > "$root/settings"
 	for backend in posix kernel; do
 		for source in tests/conformance/*.c tests/death/*.c; do
 			name=${source#tests/} name=${name%.c}
@@ -118,7 +118,7 @@ one() # NAME SHORT
 	while read -r backend program; do
 		difference=$(comm -23 <(passes "$out/tap/posix-${program//\//-}" | sort) \
 			<(passes "$out/tap/kernel-${program//\//-}" 2> /dev/null | sort))
-		if [[ -z $difference ]]; then good; else bad "$program: passed on posix, not on kernel:" $difference; fi
+		if [[ -z $difference ]]; then good; else bad "$program: passed on posix, not on kernel: ${difference//$'\n'/ }"; fi
 	done < <(grep ^posix "$out/root/list")
 	[[ $status == 0 ]] || bad "kernel $name: the machine ended with status $status ($out/said, $out/kernel.log)"
 	if tests/kernel/scan.sh "$out/kernel.log"; then good; else bad "kernel $name: its log ($out/kernel.log)"; fi

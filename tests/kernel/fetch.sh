@@ -55,9 +55,9 @@ mapfile -t parts < <(kernel_depends "$apt" "$headers" '^linux-(headers|kbuild|ba
 	# The image alone, without the initramfs and boot loader that it depends on; the tools with all that they need.
 	cd "$new/debs" && kernel_apt "$apt" apt-get download "$binary" "$headers" "${parts[@]}" >&2 || exit 1
 	[[ ${#tools[@]} == 0 ]] && exit
-	mapfile -t -O ${#tools[@]} tools < <(kernel_depends "$apt" "$headers" '^gcc-')
+	mapfile -t compiler < <(kernel_depends "$apt" "$headers" '^gcc-')
 	kernel_apt "$apt" apt-get install --download-only -y --no-install-recommends \
-		"${tools[@]}" libelf1t64 libssl3t64 zlib1g >&2 && mv "$apt"/archives/*.deb .
+		"${tools[@]}" "${compiler[@]}" libelf1t64 libssl3t64 zlib1g >&2 && mv "$apt"/archives/*.deb .
 ) || { say "fetching failed"; exit 1; }
 
 # /boot/vmlinuz-VERSION, or in its directory of modules.

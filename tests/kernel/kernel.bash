@@ -7,6 +7,7 @@
 # headers (where in root/ kbuild begins). A kernel that wants a newer compiler than the machine's has its whole tool chain
 # in root/ and is built for with that as its root directory.
 
+# shellcheck disable=SC2034 # the scripts use it
 cache=${MQSHM_KERNEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mqshm-kernels}
 # shellcheck disable=SC2034 # the scripts use it
 kernel_packages=(qemu-system-x86 busybox-static cpio bc kmod libelf-dev gcc-12 make)

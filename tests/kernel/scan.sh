@@ -8,7 +8,7 @@
 patterns=(
 	'BUG:' 'BUG at ' 'WARNING:' 'cut here' 'Oops' '\[#[0-9]+\]' 'Kernel panic' 'Call Trace:' 'invalid opcode'
 	'general protection fault[,:]' 'double fault' 'stack guard page' 'kernel NULL pointer' 'unable to handle'
-	'INFO: (task|rcu|trying|lockdep|possible|NMI|Slab)' 'blocked for more than' 'lockup' 'detected stall' 'self-detected'
+	'INFO: (task|rcu|trying|lockdep|possible|NMI|Slab)' 'blocked for more than' '(soft|hard) (lockup|LOCKUP)' 'detected stall' 'self-detected stall'
 	'circular locking' 'lock state' 'recursive locking' 'locks? held' 'bad unlock' 'lock order' 'DEBUG_LOCKS_WARN'
 	'suspicious RCU usage' 'scheduling while atomic' 'sleeping function called' 'KASAN' 'UBSAN' 'KCSAN' 'KFENCE:'
 	'kmemleak: [0-9]+ new' 'unreferenced object' 'ODEBUG' 'refcount_t' 'list_(add|del)' 'corrupt' 'Poison overwritten'
