@@ -189,10 +189,9 @@ u32 word_arm(struct mqshm_queue *q, u32 word);
 void word_wake(struct mqshm_queue *q, u32 word);
 void queue_wake_all(struct mqshm_queue *q); /* something about the participants has changed */
 int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w);
-/* Would count messages of block_size fit? Else *slowest, a consumer's slot, is in the way, with its cursor at *floor; -1: nobody,
- * or the hold. A hint: users' words may be anything, and then so is this. */
-bool queue_has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor);
-/* Also says whom we wait for, if there is none. */
+/* tail, and the sequence of what comes there. False: tail is none. */
+bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next);
+/* Is there room for count messages of block_size? A hint, as users' words may be anything. Else consumers are told that we wait. */
 bool queue_wants_room(struct mqshm_queue *q, u32 count);
 __poll_t handle_poll(struct file *file, poll_table *table);
 

@@ -44,32 +44,14 @@ static spinlock_t *lock_of(const struct mqshm_handle *h)
 
 /* ---- looking ---- */
 
-/* The sequence of the next message, of the record that belongs to tail. False: none does, tail is no tail. */
-static bool next_sequence(struct mqshm_queue *q, u64 *next)
-{
-	for (int tries = 0; tries < 100; tries++) {
-		u64 tail = smp_load_acquire(&q->producer->tail); /* MO-1 */
-
-		for (int i = 0; i < 2; i++) {
-			if (READ_ONCE(q->producer->record[i].end) != tail)
-				continue;
-			*next = READ_ONCE(q->producer->record[i].next);
-			smp_rmb(); /* MO-8: a record is rewritten only after the next tail is out */
-			if (READ_ONCE(q->producer->tail) == tail)
-				return true;
-		}
-	}
-	return false;
-}
-
 /* A sequence that is none deceives its owner alone, and a tail that is none its consumers, who will see what it is. */
 static bool has_messages(struct mqshm_handle *h, u32 count)
 {
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_consumer_area *area = queue_area(q, h->slot - q->info->max_producers);
-	u64 state = MQSHM_EPOCH_STATE(smp_load_acquire(&q->info->producer_epoch)), next;
+	u64 state = MQSHM_EPOCH_STATE(smp_load_acquire(&q->info->producer_epoch)), tail, next;
 
-	if (state == MQSHM_EPOCH_CLOSED || state == MQSHM_EPOCH_CRASHED || !next_sequence(q, &next))
+	if (state == MQSHM_EPOCH_CLOSED || state == MQSHM_EPOCH_CRASHED || !queue_read_tail(q, &tail, &next))
 		return true;
 	return next - READ_ONCE(area->sequence) >= count;
 }
