@@ -33,13 +33,14 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all help check torture demo bench python install uninstall clean tests examples FORCE
+.PHONY: all help check check-kernel torture demo bench python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
 	@echo 'make                     library and tool, into $(BUILD)/'
 	@echo 'make demo [INPUT=FILE]   stream a real file through a queue to five processes'
 	@echo 'make check [INSTALL=1]   every test; INSTALL=1 installs missing Debian packages first'
+	@echo 'make check-kernel        the kernel module in emulated machines; KERNELS="6.1 6.12 sid", INSTALL=1'
 	@echo 'make torture             the long form of the proofs of docs/verification.md: hours'
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
@@ -146,6 +147,10 @@ python: $(PYDIR)/venv/bin/pip
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run
+
+# Nothing is loaded into the kernel of this machine.
+check-kernel:
+	@INSTALL=$(INSTALL) BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") tests/kernel/check.sh
 
 # The suites that have a long form; MQSHM_LONG asks for it.
 torture:

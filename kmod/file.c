@@ -43,6 +43,12 @@ static int queue_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+static int queue_flush(struct file *file, fl_owner_t id)
+{
+	owner_flushes(file->private_data);
+	return 0;
+}
+
 static ssize_t queue_read(struct file *file, char __user *to, size_t count, loff_t *at)
 {
 	struct mqshm_handle *h = file->private_data;
@@ -74,6 +80,7 @@ static bool name_is_good(const u8 *name, u32 lease_ms)
 
 static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argument)
 {
+	struct mqshm_queue *q = h->queue;
 	struct mqshm_ioc_attach a;
 	int rc = get_argument(&a, argument);
 
@@ -85,10 +92,19 @@ static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argume
 		return -EINVAL;
 	if ((h->file->f_mode & (FMODE_READ | FMODE_WRITE)) != (FMODE_READ | FMODE_WRITE))
 		return -EBADF;
-	mutex_lock(&h->queue->mutex);
+	mutex_lock(&q->mutex);
 	rc = role_attach(h, &a);
-	mutex_unlock(&h->queue->mutex);
-	queue_settle(h->queue);
+	if (rc == -EBUSY) {
+		/* Who has it may be dead, and known so to the caller: the work that ends its role is on its way. */
+		mutex_unlock(&q->mutex);
+		flush_workqueue(mqshm_work);
+		mutex_lock(&q->mutex);
+		rc = role_attach(h, &a);
+	}
+	if (rc == -EBADMSG) /* a lease, perhaps the last one, may have ended by that */
+		queue_end_if_unused(q);
+	mutex_unlock(&q->mutex);
+	queue_settle(q);
 	if (!rc && copy_to_user(argument, &a, sizeof(a))) {
 		role_owner_gone(h);
 		rc = -EFAULT;
@@ -227,6 +243,7 @@ static long queue_ioctl(struct file *file, unsigned int command, unsigned long a
 static const struct file_operations queue_operations = {
 	.owner = THIS_MODULE,
 	.release = queue_release,
+	.flush = queue_flush,
 	.read = queue_read,
 	.llseek = default_llseek,
 	.mmap = handle_mmap,
@@ -275,7 +292,10 @@ static int remove(const struct mqshm_ioc_remove __user *argument)
 	struct mqshm_ioc_remove r;
 	int rc = get_argument(&r, argument);
 
-	if (!rc && (r.flags & ~MQSHM_IOC_FORCE || strnlen(r.name, sizeof(r.name)) == sizeof(r.name)))
+	size_t length = strnlen(r.name, sizeof(r.name));
+
+	if (!rc && (r.flags & ~MQSHM_IOC_FORCE || length == sizeof(r.name) ||
+		    memchr_inv(r.name + length, 0, sizeof(r.name) - length)))
 		rc = -EINVAL;
 	return rc ? rc : queue_remove(r.name, r.flags);
 }
@@ -330,6 +350,10 @@ static int open(struct inode *inode, struct file *file)
 	h->queue = q;
 	h->file = file;
 	h->seen_epoch = READ_ONCE(q->info->epoch) - 1; /* poll() is ready until it was read */
+	address_space_init_once(&h->mapping);
+	h->mapping.a_ops = &empty_aops;
+	h->mapping.host = inode;
+	file->f_mapping = &h->mapping;
 	replace_fops(file, fops_get(operations));
 	file->private_data = h;
 	return 0;

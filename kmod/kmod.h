@@ -106,7 +106,7 @@ struct mqshm_handle {
 	bool ended;
 	bool gone;	   /* by death or exec: not even a dummy for what was mapped */
 	struct page *dummy;/* what a live process sees where it may not write any more */
-	atomic_t writable; /* mappings that can be written */
+	struct address_space mapping; /* what is mapped through this file, to take it away without touching others' */
 
 	struct pid *owner;
 	struct mm_struct *mm; /* of the owner when it attached; only compared */
@@ -198,6 +198,7 @@ int role_end_other(struct mqshm_handle *h, const struct mqshm_ioc_end *e);
 /* owner.c */
 int owner_watch(struct mqshm_handle *h);   /* current attaches */
 void owner_unwatch(struct mqshm_handle *h);/* its role has ended */
+void owner_flushes(struct mqshm_handle *h);    /* current closes a descriptor of h */
 void owner_check_exec(struct mqshm_handle *h); /* a mapping of h was closed: perhaps because its owner executes */
 
 /* wait.c */

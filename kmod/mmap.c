@@ -2,6 +2,9 @@
 /*
  * What a role may see and write. A mapping is of exactly one region; its pages come by faults, each of which looks whether the
  * role is still there. Pages are put in under queue->maps, so that after handle_revoke() no writable one can appear.
+ *
+ * They are mapped as bare page frames (VM_PFNMAP): nobody gets a reference to one by get_user_pages(). A buffer registered with
+ * io_uring or a direct read under way would go on writing to a page that is another's by then, and no unmapping ends that.
  */
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -49,47 +52,33 @@ static vm_fault_t fault(struct vm_fault *vmf)
 	struct mqshm_handle *h = vma->vm_file->private_data;
 	struct mqshm_queue *q = h->queue;
 	unsigned long address = vmf->address & PAGE_MASK, at = vmf->pgoff, last;
-	int rc = 0;
+	vm_fault_t rc = VM_FAULT_SIGBUS;
 
 	down_read(&q->maps);
 	last = min(at + AROUND, vma->vm_pgoff + vma_pages(vma));
-	if (h->gone || at >= q->page_count)
-		rc = -EFAULT;
-	else if (h->ended && is_writable(vma))
-		rc = vm_insert_page(vma, address, h->dummy);
-	else
-		for (; at < last && (!rc || rc == -EBUSY); at++, address += PAGE_SIZE) {
-			rc = vm_insert_page(vma, address, q->pages[at]);
-			if (at > vmf->pgoff && rc) { /* only the first one was asked for */
-				rc = 0;
-				break;
-			}
-		}
+	if (h->gone || at >= last || last > q->page_count)
+		goto out;
+	if (h->ended && is_writable(vma)) {
+		rc = vmf_insert_pfn(vma, address, page_to_pfn(h->dummy));
+		goto out;
+	}
+	rc = vmf_insert_pfn(vma, address, page_to_pfn(q->pages[at]));
+	while (rc == VM_FAULT_NOPAGE && ++at < last) { /* of these nobody asked for one, and none needs to come */
+		address += PAGE_SIZE;
+		if (vmf_insert_pfn(vma, address, page_to_pfn(q->pages[at])) != VM_FAULT_NOPAGE)
+			break;
+	}
+out:
 	up_read(&q->maps);
-	if (rc == -EBUSY) /* another thread's fault has put it in */
-		rc = 0;
-	return rc == -ENOMEM ? VM_FAULT_OOM : rc ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
-}
-
-static void mapping_open(struct vm_area_struct *vma)
-{
-	struct mqshm_handle *h = vma->vm_file->private_data;
-
-	if (is_writable(vma))
-		atomic_inc(&h->writable);
+	return rc;
 }
 
 static void mapping_close(struct vm_area_struct *vma)
 {
-	struct mqshm_handle *h = vma->vm_file->private_data;
-
-	if (is_writable(vma))
-		atomic_dec(&h->writable);
-	owner_check_exec(h);
+	owner_check_exec(vma->vm_file->private_data);
 }
 
 static const struct vm_operations_struct mapping_operations = {
-	.open = mapping_open,
 	.close = mapping_close,
 	.fault = fault,
 };
@@ -110,13 +99,12 @@ int handle_mmap(struct file *file, struct vm_area_struct *vma)
 		rc = -ESTALE;
 	else if (!find_region(h, (u64)vma->vm_pgoff << PAGE_SHIFT, vma->vm_end - vma->vm_start, &r))
 		rc = -EINVAL;
-	else if (!r.write && vma->vm_flags & VM_WRITE)
+	else if ((!r.write && vma->vm_flags & VM_WRITE) || vma->vm_flags & VM_EXEC)
 		rc = -EACCES;
 	if (!rc) {
-		vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY | VM_MIXEDMAP);
+		vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY);
 		vm_flags_clear(vma, VM_MAYEXEC | (r.write ? 0 : VM_MAYWRITE));
 		vma->vm_ops = &mapping_operations;
-		mapping_open(vma);
 	}
 	up_read(&q->maps);
 	return rc;
@@ -124,18 +112,6 @@ int handle_mmap(struct file *file, struct vm_area_struct *vma)
 
 void handle_revoke(struct mqshm_handle *h)
 {
-	const struct mqshm_info *info = h->queue->info;
-	struct address_space *mapping;
-
 	lockdep_assert_held_write(&h->queue->maps);
-	if (!h->file || !atomic_read(&h->writable))
-		return; /* it has unmapped all by itself */
-	mapping = h->file->f_mapping; /* of all who opened the node: others' pages come back by faults */
-	if (h->role == MQSHM_IOC_CONSUMER) {
-		unmap_mapping_range(mapping, info->consumers_offset + (h->slot - info->max_producers) * (loff_t)PAGE_SIZE,
-				    PAGE_SIZE, 1);
-		return;
-	}
-	unmap_mapping_range(mapping, info->producer_offset, info->consumers_offset - info->producer_offset, 1);
-	unmap_mapping_range(mapping, info->nodes_offset, info->ring_bytes, 1);
+	unmap_mapping_range(&h->mapping, 0, 0, 1); /* what it may go on reading comes back by faults */
 }

@@ -61,6 +61,16 @@ void owner_unwatch(struct mqshm_handle *h)
 }
 
 /*
+ * The owner closes its descriptor, perhaps because it executes: it has the new address space by then. (A thread that exits has
+ * none.) So an exec is seen whoever else keeps the file or the old address space, unless the descriptor survives the exec.
+ */
+void owner_flushes(struct mqshm_handle *h)
+{
+	if (smp_load_acquire(&h->role) && h->owner == task_tgid(current) && current->mm && current->mm != h->mm)
+		role_owner_gone(h);
+}
+
+/*
  * A mapping goes, by munmap() or because the address space does. When the owner executes it has another one by then, be it
  * that it closes the old one itself, or that a sibling that shares it does so later.
  */

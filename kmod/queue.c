@@ -423,7 +423,7 @@ bool queue_may_administrate(const struct mqshm_queue *q)
 	return uid_eq(current_euid(), q->uid) || capable(CAP_SYS_ADMIN);
 }
 
-int queue_remove(const char *name, u32 flags)
+static int try_remove(const char *name, u32 flags)
 {
 	struct mqshm_queue *q = node_find(name);
 	int rc = 0;
@@ -444,5 +444,16 @@ int queue_remove(const char *name, u32 flags)
 	if (!rc)
 		queue_unlist(q);
 	put_device(&q->dev);
+	return rc;
+}
+
+int queue_remove(const char *name, u32 flags)
+{
+	int rc = try_remove(name, flags);
+
+	if (rc == -EBUSY) { /* as in attach: who uses it may be dead */
+		flush_workqueue(mqshm_work);
+		rc = try_remove(name, flags);
+	}
 	return rc;
 }

@@ -139,6 +139,15 @@ static inline uint64_t test_seed(void)
 	return seed ? seed : 1;
 }
 
+/* What is left of a load: MQSHM_TEST_SCALE percent, where a processor is emulated or all is checked by a sanitizer. */
+static inline uint64_t test_scaled(uint64_t count)
+{
+	const char *percent = getenv("MQSHM_TEST_SCALE");
+	uint64_t scaled = percent ? count * strtoull(percent, NULL, 10) / 100 : count;
+
+	return scaled ? scaled : 1;
+}
+
 static int test_one(const struct test *t)
 {
 	int status;

@@ -119,7 +119,7 @@ static void run(unsigned consumers, uint32_t nodes, uint64_t messages)
 
 	load->name = test_queue("load");
 	load->seed = test_seed();
-	load->messages = messages;
+	load->messages = messages = test_scaled(messages);
 	load->consumers = consumers;
 	load->nodes = nodes;
 	MUST(mqshm_queue_create(load->name, &q), 0);
