@@ -19,6 +19,31 @@
 #define const_devnode
 #endif
 
+#ifdef MQSHM_HAVE_CONST_DEV_OWNERSHIP
+#define const_dev_ownership const
+#else
+#define const_dev_ownership
+#endif
+
+#ifdef MQSHM_HAVE_CONST_GET_OWNERSHIP
+#define const_get_ownership const
+#else
+#define const_get_ownership
+#endif
+
+#ifdef MQSHM_HAVE_CONST_BIN_ATTRIBUTE
+#define const_bin_attribute const
+#else
+#define const_bin_attribute
+#endif
+
+/* For trace.h: the source of a string is named once, or twice. */
+#ifdef MQSHM_HAVE_ASSIGN_STR_ONCE
+#define mqshm_assign_str(to, from) __assign_str(to)
+#else
+#define mqshm_assign_str(to, from) __assign_str(to, from)
+#endif
+
 #ifndef MQSHM_HAVE_VM_FLAGS_SET
 static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
 {

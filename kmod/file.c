@@ -84,7 +84,6 @@ static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argume
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_ioc_attach a;
 	int rc = get_argument(&a, argument);
-	bool ended = false;
 
 	if (rc)
 		return rc;
@@ -104,10 +103,9 @@ static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argume
 		rc = role_attach(h, &a);
 	}
 	if (rc == -EBADMSG) /* a lease, perhaps the last one, may have ended by that */
-		ended = queue_end_if_unused(q);
+		queue_end_if_unused(q);
 	mutex_unlock(&q->mutex);
-	if (ended)
-		queue_unlist(q);
+	queue_settle(q);
 	if (!rc && copy_to_user(argument, &a, sizeof(a))) {
 		role_owner_gone(h);
 		rc = -EFAULT;
@@ -126,7 +124,7 @@ static int detach(struct mqshm_handle *h, const struct mqshm_ioc_detach __user *
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_ioc_detach d;
 	int rc = get_argument(&d, argument);
-	bool lease, ended = false;
+	bool lease;
 
 	if (!rc)
 		rc = check_role(h);
@@ -139,11 +137,10 @@ static int detach(struct mqshm_handle *h, const struct mqshm_ioc_detach __user *
 	if (!h->ended) {
 		lease = h->role == MQSHM_IOC_CONSUMER && q->participants[h->slot].lease_ms && d.how != MQSHM_EPOCH_NONE;
 		role_end(q, h->slot, lease ? MQSHM_SLOT_LEASED : MQSHM_SLOT_FREE, d.how, 0, false);
-		ended = queue_end_if_unused(q);
+		queue_end_if_unused(q);
 	}
 	mutex_unlock(&q->mutex);
-	if (ended)
-		queue_unlist(q);
+	queue_settle(q);
 	return 0;
 }
 
@@ -195,7 +192,6 @@ static int end_other(struct mqshm_handle *h, const struct mqshm_ioc_end __user *
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_ioc_end e;
 	int rc = get_argument(&e, argument);
-	bool ended = false;
 
 	if (!rc && (e.flags & ~MQSHM_IOC_DEMOTE || e.reserved))
 		rc = -EINVAL;
@@ -204,10 +200,9 @@ static int end_other(struct mqshm_handle *h, const struct mqshm_ioc_end __user *
 	mutex_lock(&q->mutex);
 	rc = role_end_other(h, &e);
 	if (!rc)
-		ended = queue_end_if_unused(q);
+		queue_end_if_unused(q);
 	mutex_unlock(&q->mutex);
-	if (ended)
-		queue_unlist(q);
+	queue_settle(q);
 	return rc;
 }
 
@@ -264,15 +259,12 @@ static const struct file_operations queue_operations = {
 /* The descriptor's last queue that was created to be attached to: if nobody came, it goes. */
 static void drop_created(struct mqshm_queue *q)
 {
-	bool ended;
-
 	if (!q)
 		return;
 	mutex_lock(&q->mutex);
-	ended = queue_end_if_unused(q);
+	queue_end_if_unused(q);
 	mutex_unlock(&q->mutex);
-	if (ended)
-		queue_unlist(q);
+	queue_settle(q);
 	put_device(&q->dev);
 }
 

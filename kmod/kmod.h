@@ -13,6 +13,7 @@
  *
  * Locks, outermost first:
  *	registry_mutex	names and minors, limits; over device_add() and device_del()
+ *	queue->sysfs_mutex  directories of consumers in /sys, uevents. No reader in sysfs takes it
  *	queue->mutex	roles, leases, end of the queue. Never held while user memory is copied (that may fault), nor
  *			over device_del() (which waits for readers in sysfs, who take it)
  *	queue->maps	read: a fault that maps a page; write: taking away the mappings of a role
@@ -80,8 +81,13 @@ struct mqshm_queue {
 	struct mqshm_handle **owners; /* of each slot; NULL: nobody */
 	bool dead;	/* info->dead; no new role */
 	bool listed;	/* registry_mutex: name and minor are taken */
-	struct work_struct end;	     /* take the node away, where we can't wait for it */
+	struct work_struct settle;   /* queue_settle(), where we can't wait for it */
 	struct delayed_work leases;
+
+	struct mutex sysfs_mutex;
+	struct kobject *consumers_kobject; /* sysfs_mutex; NULL: /sys has no place for us */
+	struct mqshm_consumer_dir **dirs;  /* sysfs_mutex: of each consumer's slot, or NULL */
+	struct list_head events;	   /* mutex: noted and not yet told */
 
 	struct rw_semaphore maps;
 	wait_queue_head_t words[MQSHM_WORDS];
@@ -146,6 +152,12 @@ struct mqshm_queue *queue_get(int minor); /* with a reference, or NULL */
 /* q->mutex held: nobody may attach any more; then, without it, queue_unlist() takes name and node away. */
 void queue_die(struct mqshm_queue *q);
 void queue_unlist(struct mqshm_queue *q);
+/*
+ * No lock held: roles have come or gone. /sys shows it from now on; or, if the queue has died with them, name and node go. Everyone
+ * who changes roles calls it after having let go of q->mutex, or queue_settle_later() before.
+ */
+void queue_settle(struct mqshm_queue *q);
+void queue_settle_later(struct mqshm_queue *q);
 /* q->mutex held: has the last user of a queue that should go with it left? Then it dies, and this is true. */
 bool queue_end_if_unused(struct mqshm_queue *q);
 bool queue_may_administrate(const struct mqshm_queue *q); /* current: the owner, or CAP_SYS_ADMIN */
@@ -155,6 +167,17 @@ int nodes_init(dev_t first);
 void nodes_exit(void);
 int node_add(struct mqshm_queue *q); /* sets up q->dev, which then is what keeps q */
 struct mqshm_queue *node_find(const char *name); /* with a reference, or NULL */
+
+/* sysfs.c */
+struct mqshm_consumer_dir;
+extern const struct attribute_group *mqshm_queue_groups[];
+int sysfs_add(struct mqshm_queue *q); /* q's device is there */
+void sysfs_remove(struct mqshm_queue *q); /* it will go */
+void sysfs_publish(struct mqshm_queue *q); /* for queue_settle() */
+/* q->mutex held: a uevent for the next sysfs_publish(). what, why (may be NULL): constants. */
+void sysfs_note(struct mqshm_queue *q, const char *what, const char *why, u32 slot, pid_t pid);
+/* How many messages producers say there were; not more than can have been. */
+u64 queue_pushed(struct mqshm_queue *q);
 
 /* file.c */
 extern const struct file_operations mqshm_file_operations;

@@ -7,8 +7,12 @@
 static dev_t base;
 static struct device *control;
 
+/* /sys shows a queue's metadata to those alone who may open it, so the files there are its owner's. */
+static void get_ownership(const_dev_ownership struct device *dev, kuid_t *uid, kgid_t *gid);
+
 static struct class mqshm_class = {
 	.name = "mqshm",
+	.get_ownership = get_ownership,
 };
 
 static char *queue_devnode(const_devnode struct device *dev, umode_t *mode, kuid_t *uid, kgid_t *gid)
@@ -27,7 +31,18 @@ static char *queue_devnode(const_devnode struct device *dev, umode_t *mode, kuid
 static const struct device_type queue_type = {
 	.name = "queue",
 	.devnode = queue_devnode,
+	.groups = mqshm_queue_groups,
 };
+
+static void get_ownership(const_dev_ownership struct device *dev, kuid_t *uid, kgid_t *gid)
+{
+	const struct mqshm_queue *q = container_of(dev, const struct mqshm_queue, dev);
+
+	if (dev->type != &queue_type)
+		return;
+	*uid = q->uid;
+	*gid = q->gid;
+}
 
 /* For root, until udev's rule gives it to the group mqshm. */
 static char *control_devnode(const_devnode struct device *dev, umode_t *mode, kuid_t *uid, kgid_t *gid)
@@ -54,7 +69,20 @@ int node_add(struct mqshm_queue *q)
 	q->dev.class = &mqshm_class;
 	q->dev.type = &queue_type;
 	q->dev.devt = MKDEV(MAJOR(base), q->minor);
-	return rc ? rc : device_add(&q->dev);
+	device_set_pm_not_required(&q->dev);
+	dev_set_uevent_suppress(&q->dev, 1); /* who hears of it shall find all of it */
+	if (!rc)
+		rc = device_add(&q->dev);
+	if (rc)
+		return rc;
+	rc = sysfs_add(q);
+	if (rc) {
+		device_del(&q->dev);
+		return rc;
+	}
+	dev_set_uevent_suppress(&q->dev, 0);
+	kobject_uevent(&q->dev.kobj, KOBJ_ADD);
+	return 0;
 }
 
 struct mqshm_queue *node_find(const char *name)

@@ -125,6 +125,7 @@ static bool unlist_locked(struct mqshm_queue *q)
 	q->listed = false;
 	idr_remove(&minors, q->minor);
 	queues--;
+	sysfs_remove(q);
 	device_del(&q->dev);
 	return true;
 }
@@ -142,12 +143,27 @@ void queue_unlist(struct mqshm_queue *q)
 	put_device(&q->dev);
 }
 
-static void end_work(struct work_struct *work)
+void queue_settle(struct mqshm_queue *q)
 {
-	struct mqshm_queue *q = container_of(work, struct mqshm_queue, end);
+	if (READ_ONCE(q->dead))
+		queue_unlist(q);
+	else
+		sysfs_publish(q);
+}
 
-	queue_unlist(q);
+static void settle_work(struct work_struct *work)
+{
+	struct mqshm_queue *q = container_of(work, struct mqshm_queue, settle);
+
+	queue_settle(q);
 	put_device(&q->dev);
+}
+
+void queue_settle_later(struct mqshm_queue *q)
+{
+	get_device(&q->dev);
+	if (!queue_work(mqshm_work, &q->settle))
+		put_device(&q->dev);
 }
 
 /* ---- memory ---- */
@@ -194,6 +210,7 @@ static void release_queue(struct device *dev)
 
 	user_uncharge(q->user, q->page_count);
 	free_pages_of(q);
+	kfree(q->dirs);
 	kfree(q->owners);
 	kfree(q);
 	module_put(THIS_MODULE);
@@ -333,13 +350,16 @@ int queue_create(const struct mqshm_ioc_create *c, struct mqshm_queue **created)
 	q->mode = c->mode;
 	q->slots = c->max_producers + c->max_consumers;
 	mutex_init(&q->mutex);
+	mutex_init(&q->sysfs_mutex);
+	INIT_LIST_HEAD(&q->events);
 	init_rwsem(&q->maps);
 	for (int i = 0; i < MQSHM_WORDS; i++)
 		init_waitqueue_head(&q->words[i]);
-	INIT_WORK(&q->end, end_work);
+	INIT_WORK(&q->settle, settle_work);
 	INIT_DELAYED_WORK(&q->leases, role_leases);
 	q->owners = kcalloc(q->slots, sizeof(*q->owners), GFP_KERNEL_ACCOUNT);
-	if (!q->owners)
+	q->dirs = kcalloc(c->max_consumers, sizeof(*q->dirs), GFP_KERNEL_ACCOUNT);
+	if (!q->owners || !q->dirs)
 		goto free;
 	q->user = user_charge(q->uid, plan->total_bytes >> PAGE_SHIFT);
 	if (IS_ERR(q->user)) {
@@ -363,6 +383,7 @@ int queue_create(const struct mqshm_ioc_create *c, struct mqshm_queue **created)
 		*created = q;
 	goto out;
 free:
+	kfree(q->dirs);
 	kfree(q->owners);
 	kfree(q);
 out:

@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 
 #include "kmod.h"
+#include "trace.h"
 
 static u32 consumer_of(struct mqshm_queue *q, u32 i)
 {
@@ -210,6 +211,7 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 		smp_store_release(&q->info->producer_epoch,
 				  ((q->info->producer_epoch & ~3ULL) + MQSHM_EPOCH_ONE) | MQSHM_EPOCH_ACTIVE);
 	}
+	trace_mqshm_attach(q, i, pid_nr(h->owner));
 	queue_wake_all(q);
 	return 0;
 }
@@ -233,12 +235,36 @@ static void settle_producers(struct mqshm_queue *q, u32 how)
 static void retire(struct mqshm_queue *q, u32 consumer)
 {
 	struct mqshm_consumer_area *area = queue_area(q, consumer);
-	u64 pushed = next_sequence(q, READ_ONCE(q->producer->tail));
+	u64 pushed = queue_pushed(q);
 	u64 sequence = min(READ_ONCE(area->sequence), pushed), joined = min(READ_ONCE(area->joined), sequence);
 	u64 overwritten = min(READ_ONCE(area->overwritten), sequence - joined);
 
 	q->info->retired_popped += sequence - joined - overwritten;
 	q->info->retired_overwritten += overwritten;
+}
+
+/* For those who look from outside. */
+static void tell_end(struct mqshm_queue *q, u32 i, u32 why, pid_t pid)
+{
+	switch (why) {
+	case 0:
+		trace_mqshm_detach(q, i, pid);
+		return;
+	case MQSHM_WHY_DIED:
+		trace_mqshm_death(q, i, pid);
+		sysfs_note(q, "died", NULL, i, pid);
+		return;
+	case MQSHM_WHY_SLOW:
+		sysfs_note(q, "evicted", "slow", i, pid);
+		break;
+	case MQSHM_WHY_BY_HAND:
+		sysfs_note(q, "evicted", "by_hand", i, pid);
+		break;
+	case MQSHM_WHY_HOSTILE:
+		sysfs_note(q, "evicted", "hostile", i, pid);
+		break;
+	}
+	trace_mqshm_evict(q, i, pid, why);
 }
 
 static void begin_lease(struct mqshm_queue *q, struct mqshm_participant *p)
@@ -271,6 +297,7 @@ void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool go
 		if (why == MQSHM_WHY_SLOW || why == MQSHM_WHY_BY_HAND || why == MQSHM_WHY_HOSTILE)
 			q->info->evicted++;
 	}
+	tell_end(q, i, why, h ? pid_nr(h->owner) : 0);
 	if (h) {
 		q->owners[i] = NULL;
 		owner_unwatch(h);
@@ -303,7 +330,6 @@ bool role_demote(struct mqshm_queue *q, u32 i, u32 why)
 void role_owner_gone(struct mqshm_handle *h)
 {
 	struct mqshm_queue *q = h->queue;
-	bool ended = false;
 
 	mutex_lock(&q->mutex);
 	if (h->role && !h->ended) {
@@ -311,11 +337,10 @@ void role_owner_gone(struct mqshm_handle *h)
 
 		role_end(q, h->slot, lease ? MQSHM_SLOT_LEASED : MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, MQSHM_WHY_DIED,
 			 true);
-		ended = queue_end_if_unused(q);
+		queue_end_if_unused(q);
 	}
 	mutex_unlock(&q->mutex);
-	if (ended)
-		queue_unlist(q);
+	queue_settle(q);
 }
 
 void role_leases(struct work_struct *work)
@@ -334,11 +359,9 @@ void role_leases(struct work_struct *work)
 		else
 			next = min(next, p->lease_until_ns - now);
 	}
-	if (queue_end_if_unused(q)) { /* taking it away waits for us, so another work does it */
-		get_device(&q->dev);
-		if (!queue_work(mqshm_work, &q->end))
-			put_device(&q->dev);
-	} else if (next != U64_MAX && !q->dead) {
+	queue_end_if_unused(q);
+	queue_settle_later(q); /* taking the queue away waits for us, so another work does it */
+	if (next != U64_MAX && !q->dead) {
 		mod_delayed_work(mqshm_work, &q->leases, nsecs_to_jiffies(next) + 1);
 	}
 	mutex_unlock(&q->mutex);

@@ -9,6 +9,7 @@
 #include <linux/sched/signal.h>
 
 #include "kmod.h"
+#include "trace.h"
 
 u32 *queue_word(struct mqshm_queue *q, u32 word)
 {
@@ -51,6 +52,7 @@ void word_wake(struct mqshm_queue *q, u32 word)
 		if (!(value & 1))
 			return;
 	}
+	trace_mqshm_wake(q, word, READ_ONCE(*at));
 	wake_up_all(&q->words[word]);
 }
 
@@ -74,6 +76,7 @@ int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 	u32 *at = queue_word(h->queue, w->word);
 	int rc;
 
+	trace_mqshm_wait(h->queue, w->word, w->value);
 	if (w->ns >= KTIME_MAX)
 		rc = wait_event_interruptible(*queue, changed(h, at, w->value));
 	else
