@@ -210,7 +210,7 @@ struct mqshm_participant_stat {
 /* A queue at one moment. Taken without stopping anybody: counters may be some messages apart. */
 struct mqshm_stat {
 	char name[64];
-	char backend[16];	 /* "posix" */
+	char backend[16];	 /* "posix", "kernel" */
 	int32_t error;		 /* 0, or why the rest is not filled in (list goes on past a damaged or foreign file): -EBADMSG ... */
 	char error_text[128];	 /* and the sentence */
 	uint32_t node_count, block_size, max_consumers, max_producers, align;
