@@ -149,9 +149,9 @@ static __poll_t poll_producer(struct mqshm_handle *h)
 	for (int tries = 0; tries < 2; tries++) {
 		if (queue_has_room(q, 1, &slowest, &floor))
 			return EPOLLOUT | EPOLLWRNORM;
-		/* Say whom we wait for, as a producer does that sleeps; then look once more. */
+		/* Say whom we wait for, as a producer does that sleeps, but wake us when it moves at all; then look once more. */
 		if (slowest >= 0)
-			WRITE_ONCE(q->producer->need, floor + (READ_ONCE(q->producer->tail) - floor) / 4 + 1);
+			WRITE_ONCE(q->producer->need, floor + 1);
 		WRITE_ONCE(q->producer->blocked_on, slowest + 1);
 		smp_mb(); /* MO-5 */
 	}

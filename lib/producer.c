@@ -145,7 +145,9 @@ static bool publish_need(struct mqshm_producer *p)
 		return false;
 	}
 	floor = w->seen[w->slowest];
-	p->need = floor + (w->tail - floor) / 4 + 1; /* a quarter of what it has left */
+	p->need = floor + 1; /* who polls is told of any ... */
+	if (!p->notifier || !p->mapping->backend->descriptor)
+		p->need += (w->tail - floor) / 4; /* ... else of a quarter of what it has left */
 	WRITE_ONCE(page->need, p->need);
 	WRITE_ONCE(page->blocked_on, blocked_on);
 	p->blocked_on = blocked_on;
@@ -580,13 +582,12 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 {
 	KEEP_ERRNO;
 	struct mqshm_attach how = { .name = name, .role = MQSHM_ROLE_PRODUCER };
-	const struct mqshm_backend *backend;
 	struct mqshm_queue_options read;
 	struct mqshm_producer *p;
 	int rc;
 
 	*out = NULL;
-	rc = mqshm_attach_begin(&how, queue, &read, &backend);
+	rc = mqshm_attach_begin(&how, queue, &read);
 	if (rc)
 		return rc;
 	if (options && options->size != sizeof *options)
@@ -601,7 +602,7 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 	rc = mqshm_patience_init(&p->patience, options ? options->spin_us : 0);
 	how.flags = options ? options->flags : 0;
 	if (!rc)
-		rc = backend->attach(&how, &p->mapping, &p->writer, NULL);
+		rc = mqshm_attach(&how, &p->mapping, &p->writer, NULL);
 	if (rc) {
 		free(p);
 		return rc;
