@@ -283,7 +283,7 @@ static int list_queue(struct mqshm_queue *q)
 	if (!rc && queues >= min_t(unsigned int, READ_ONCE(max_queues), MQSHM_MINORS - 1))
 		rc = -ENOSPC;
 	if (!rc) {
-		q->minor = idr_alloc(&minors, NULL, 1, MQSHM_MINORS, GFP_KERNEL);
+		q->minor = idr_alloc_cyclic(&minors, NULL, 1, MQSHM_MINORS, GFP_KERNEL);
 		rc = q->minor < 0 ? q->minor : node_add(q);
 		if (rc && q->minor >= 0)
 			idr_remove(&minors, q->minor);

@@ -22,7 +22,7 @@ int mqshm_backends(const struct mqshm_backend *list[MQSHM_BACKENDS])
 		if (!any && strcmp(wanted, all[i]->name))
 			continue;
 		known = true;
-		rc = all[i]->probe ? all[i]->probe() : 0;
+		rc = all[i]->probe ? all[i]->probe(!any) : 0;
 		if (!rc)
 			list[count++] = all[i];
 		else if (!any)

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "stat.h"
+#include "watch.h"
 
 static int stat_queue(const char *name, struct mqshm_stat **out)
 {
@@ -100,6 +101,17 @@ static int check_self(struct mqshm_mapping *m)
 	return 0;
 }
 
+static int watch_begin(struct mqshm_watch *w)
+{
+	static const struct watch_place place = {
+		.backend = &mqshm_backend_kernel,
+		.told = true,
+		.open_file = kernel_open_node,
+	};
+
+	return watch_files_begin(w, &place);
+}
+
 const struct mqshm_backend mqshm_backend_kernel = {
 	.name = "kernel",
 	.directory = KERNEL_DIR,
@@ -111,6 +123,10 @@ const struct mqshm_backend mqshm_backend_kernel = {
 	.gc = gc,
 	.evict_from = evict_from,
 	.stat = stat_queue,
+	.watch_begin = watch_begin,
+	.watch_look = watch_files_look,
+	.watch_fd = watch_files_fd,
+	.watch_end = watch_files_end,
 	.attach = kernel_attach,
 	.detach = kernel_detach,
 	.arm = kernel_arm,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "posix.h"
+#include "watch.h"
 
 /* How long attach and detach wait for a life-cycle byte, or a repair, whose holder may be stopped. */
 #ifndef LIFECYCLE_NS /* tests/steps have less time */
@@ -574,9 +575,9 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.evict_from = evict_from,
 	.stat = posix_stat,
 	.watch_begin = posix_watch_begin,
-	.watch_look = posix_watch_look,
-	.watch_fd = posix_watch_fd,
-	.watch_end = posix_watch_end,
+	.watch_look = watch_files_look,
+	.watch_fd = watch_files_fd,
+	.watch_end = watch_files_end,
 	.attach = attach,
 	.detach = detach,
 	.sleep = sleep_on,

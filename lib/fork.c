@@ -42,7 +42,7 @@ static void register_fork_handlers(void)
 	pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-int mqshm_register(struct mqshm_mapping *m, int (*open)(struct mqshm_mapping *mapping, int fd), int fd)
+int mqshm_register(struct mqshm_mapping *m, int (*open_fd)(struct mqshm_mapping *mapping, int fd), int fd)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int rc = 0;
@@ -62,8 +62,8 @@ int mqshm_register(struct mqshm_mapping *m, int (*open)(struct mqshm_mapping *ma
 		}
 	}
 	m->owner = owner;
-	if (!rc && open)
-		rc = open(m, fd);
+	if (!rc && open_fd)
+		rc = open_fd(m, fd);
 	if (!rc) {
 		m->previous = NULL;
 		m->next = mappings;

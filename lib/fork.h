@@ -9,10 +9,10 @@
 #include "backend.h"
 
 /*
- * List a mapping, give it its owner word, and let open(mapping, fd), if given, open the descriptor that a child must not keep; no fork
- * happens between. In a child the backend's forked() is called. 0 -ENOMEM or what open says.
+ * List a mapping, give it its owner word, and let open_fd(mapping, fd), if given, open the descriptor that a child must not keep; no fork
+ * happens between. In a child the backend's forked() is called. 0 -ENOMEM or what open_fd says.
  */
-int mqshm_register(struct mqshm_mapping *mapping, int (*open)(struct mqshm_mapping *mapping, int fd), int fd);
+int mqshm_register(struct mqshm_mapping *mapping, int (*open_fd)(struct mqshm_mapping *mapping, int fd), int fd);
 void mqshm_unregister(struct mqshm_mapping *mapping);
 
 #endif

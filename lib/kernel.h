@@ -33,7 +33,7 @@ static inline struct kernel_mapping *kernel(struct mqshm_mapping *m)
 }
 
 /* kernel_object.c */
-int kernel_probe(void);
+int kernel_probe(bool say);
 int kernel_create(const char *name, const struct mqshm_queue_options *options, bool missing);
 int kernel_remove(const char *name, unsigned flags);
 /* Open the node of a name: descriptor >= 3. -ENOENT -EACCES -EBADMSG */

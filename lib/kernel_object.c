@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Queues of the module: found, created, removed. */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -9,23 +10,27 @@
 #include "kernel.h"
 #include "stat.h"
 
-static int open_control(void)
+static int open_control_quietly(void)
 {
-	int rc, fd = mqshm_above_standard(open(KERNEL_DIR "/control", O_RDWR | O_CLOEXEC));
+	int fd = mqshm_above_standard(open(KERNEL_DIR "/control", O_RDWR | O_CLOEXEC));
 
-	if (fd >= 0)
-		return fd;
-	rc = mqshm_errno();
-	if (rc == -ENOENT || rc == -ENXIO || rc == -ENODEV)
-		return mqshm_error(-ENODEV, "the kernel module is not loaded: no " KERNEL_DIR "/control");
-	if (rc == -EACCES)
-		return mqshm_error(rc, KERNEL_DIR "/control may not be opened: only by root and the group mqshm");
-	return mqshm_error(rc, KERNEL_DIR "/control can't be opened: %s", strerror(-rc));
+	return fd < 0 ? mqshm_errno() : fd;
 }
 
-int kernel_probe(void)
+static int open_control(void)
 {
-	int fd = open_control();
+	int fd = open_control_quietly();
+
+	if (fd == -ENOENT || fd == -ENXIO || fd == -ENODEV)
+		return mqshm_error(-ENODEV, "the kernel module is not loaded: no " KERNEL_DIR "/control");
+	if (fd == -EACCES)
+		return mqshm_error(fd, KERNEL_DIR "/control may not be opened: only by root and the group mqshm");
+	return fd < 0 ? mqshm_error(fd, KERNEL_DIR "/control can't be opened: %s", strerror(-fd)) : fd;
+}
+
+int kernel_probe(bool say)
+{
+	int fd = say ? open_control() : open_control_quietly();
 
 	if (fd < 0)
 		return fd;
@@ -35,7 +40,7 @@ int kernel_probe(void)
 
 int kernel_open_node(const char *name, int flags, struct stat *st)
 {
-	char path[sizeof KERNEL_DIR + MQSHM_NAME_MAX + 1];
+	char path[sizeof KERNEL_DIR + MQSHM_NAME_MAX + 1], is[sizeof ((struct mqshm_info *)0)->name];
 	int rc, fd;
 
 	snprintf(path, sizeof path, KERNEL_DIR "/%s", name);
@@ -49,6 +54,11 @@ int kernel_open_node(const char *name, int flags, struct stat *st)
 	if (fstat(fd, st) || !S_ISCHR(st->st_mode)) {
 		close(fd);
 		return mqshm_error(-EBADMSG, "%s is not a queue: no device", path);
+	}
+	/* Between the look at the node and its opening the queue may have gone, and its number have been given away. */
+	if (pread(fd, is, sizeof is, offsetof(struct mqshm_info, name)) == sizeof is && strncmp(is, name, sizeof is)) {
+		close(fd);
+		return mqshm_error(-ENOENT, "there is no queue '%s'", name);
 	}
 	return fd;
 }

@@ -106,8 +106,5 @@ int posix_stat(const char *name, struct mqshm_stat **out);
 
 /* posix_watch.c */
 int posix_watch_begin(struct mqshm_watch *w);
-void posix_watch_look(struct mqshm_watch *w, uint64_t *again);
-int posix_watch_fd(const struct mqshm_watch *w);
-void posix_watch_end(struct mqshm_watch *w);
 
 #endif

@@ -145,7 +145,9 @@ static bool publish_need(struct mqshm_producer *p)
 		return false;
 	}
 	floor = w->seen[w->slowest];
-	p->need = floor + (w->tail - floor) / 4 + 1; /* a quarter of what it has left */
+	p->need = floor + 1; /* who polls is told of any ... */
+	if (!p->notifier || !p->mapping->backend->descriptor)
+		p->need += (w->tail - floor) / 4; /* ... else of a quarter of what it has left */
 	WRITE_ONCE(page->need, p->need);
 	WRITE_ONCE(page->blocked_on, blocked_on);
 	p->blocked_on = blocked_on;

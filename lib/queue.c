@@ -14,7 +14,7 @@ static int prepare(const char *name, const struct mqshm_backend *list[MQSHM_BACK
 {
 	int rc = mqshm_check_name(name);
 
-	return rc ? rc : mqshm_backends(list);
+	return rc < 0 ? rc : mqshm_backends(list);
 }
 
 int mqshm_queue_create(const char *name, const struct mqshm_queue_options *given)

@@ -7,6 +7,7 @@
 #define MQSHM_LIB_WATCH_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "backend.h"
 #include "mqshm/watch.h"
@@ -40,6 +41,20 @@ struct mqshm_watch {
 	bool lost;		   /* no memory for one */
 	void *private;		   /* of the backend whose turn it is */
 };
+
+/* Where queues are files: what watch_files.c needs to know. */
+struct watch_place {
+	const struct mqshm_backend *backend;
+	bool told; /* a descriptor is ready when the epoch has changed since its last read of offset 0 */
+	int (*open_file)(const char *name, int flags, struct stat *st); /* a descriptor to pread() from; -errno */
+	/* Does participant i live? processes: look at its process, too. NULL: its state says so. */
+	bool (*alive)(int fd, const struct mqshm_participant *participant, uint32_t i, bool processes);
+};
+
+int watch_files_begin(struct mqshm_watch *w, const struct watch_place *place);
+void watch_files_look(struct mqshm_watch *w, uint64_t *again);
+int watch_files_fd(const struct mqshm_watch *w);
+void watch_files_end(struct mqshm_watch *w);
 
 bool watch_wants(const struct mqshm_watch *w, const char *name);
 

@@ -38,7 +38,7 @@ fi
 image_sources()
 {
 	printf '%s -Dclock_gettime=fuzz_clock_gettime -Itests/hostile/probes/shim\n' tests/hostile/probes/fuzz_{image,stat}.c \
-		lib/{producer,consumer,wait,lock,backend,layout,error,queue,log,notify}.c
+		lib/{producer,consumer,wait,lock,backend,attach,layout,error,queue,list,log,notify}.c
 }
 tool_sources()
 {

@@ -95,7 +95,7 @@ count() # OUT BACKEND NAME
 		f=$((f + s)) s=0
 	fi
 	printf '%-8s %-31s %4d passed %3d failed %3d skipped %5d s\n' "$2" "$3" "$p" "$f" "$s" "$seconds"
-	[[ $f == 0 ]] || grep -B 12 -E '^not ok|# SKIP' "$file" | tail -n 40 | sed 's/^/    /'
+	[[ $f == 0 ]] || grep -B 4 -E '^not ok|# SKIP' "$file" | tail -n 12 | sed 's/^/    /'
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
@@ -118,12 +118,26 @@ one() # NAME SHORT
 	while read -r backend program; do
 		difference=$(comm -23 <(passes "$out/tap/posix-${program//\//-}" | sort) \
 			<(passes "$out/tap/kernel-${program//\//-}" 2> /dev/null | sort))
-		if [[ -z $difference ]]; then good; else bad "$program: passed on posix, not on kernel: ${difference//$'\n'/ }"; fi
+		if [[ -z $difference ]]; then good; else bad "$program: passed on posix, not on kernel:" "${difference//$'\n'/ }"; fi
 	done < <(grep ^posix "$out/root/list")
 	[[ $status == 0 ]] || bad "kernel $name: the machine ended with status $status ($out/said, $out/kernel.log)"
 	if tests/kernel/scan.sh "$out/kernel.log"; then good; else bad "kernel $name: its log ($out/kernel.log)"; fi
 }
 
+# What a scan of the log finds, on texts, and on a machine with a module that warns: the check of the check.
+seeded() # KERNEL
+{
+	local out=$BUILD/kernel/seeded
+	mkdir -p "$out/root"
+	if tests/kernel/scan_test.sh > "$out.tap" 2>&1; then good; else bad "the scan of logs ($out.tap)"; fi
+	echo 'insmod /warn.ko' > "$out/root/main"
+	if ! { tests/kernel/build.sh "$1" "$out" tests/kernel/probes/warn && cp "$out/warn/warn.ko" "$out/root/" &&
+		tests/kernel/boot.sh "$1" "$out/root" "$out" 120; }; then
+		bad "a machine with a module that warns"
+	elif tests/kernel/scan.sh "$out/kernel.log" | grep -q 'WARNING: '; then good; else bad "a planted warning is not found"; fi
+}
+
+tests/kernel/fetch.sh "${kernels[0]}" && seeded "${kernels[0]}"
 for name in "${kernels[@]}"; do
 	before=$failed short=''
 	[[ $name == sid ]] && short=1

@@ -13,7 +13,7 @@ export TSAN_OPTIONS="halt_on_error=0 exitcode=66"
 build() # DIRECTORY PROGRAM: a probe with the include/ and lib/ of a directory
 {
 	local sources=("$1"/lib/{layout,error}.c)
-	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,notify,log,backend}.c)
+	[[ $2 == tsan_library ]] && sources+=("$1"/lib/{producer,consumer,wait,lock,notify,log,backend,attach}.c)
 	gcc -O1 -g -fsanitize=thread -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror "-I$1/include" "-I$1/lib" \
 		-o "$1/$2" "tests/sanitize/probes/$2.c" "${sources[@]}" -pthread
 }
