@@ -110,7 +110,7 @@ LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
 	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
-	install -m 644 include/mqshm.h include/mqshm.hpp $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 include/mqshm.h include/mqshm.hpp include/mqshm_uring.h $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/mqshm
 	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
 	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
@@ -127,7 +127,7 @@ install: all
 # Directories that others use too stay.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
-	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp mqshm_uring.h) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm

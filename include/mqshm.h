@@ -491,6 +491,14 @@ int mqshm_wait_any(struct mqshm_wait_item *items, size_t count, int timeout_ms);
 int mqshm_consumer_fd(struct mqshm_consumer *consumer);
 int mqshm_producer_fd(struct mqshm_producer *producer);
 
+/*
+ * The descriptor of the kernel module that the handle is attached by, for io_uring (see mqshm_uring.h). It stays the handle's:
+ * don't close it, and nothing waits on it once the handle is closed.
+ * The descriptor; -ENOTSUP (the queue is not the module's) -ECHILD -ESTALE (this process has closed it)
+ */
+int mqshm_consumer_device_fd(struct mqshm_consumer *consumer);
+int mqshm_producer_device_fd(struct mqshm_producer *producer);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

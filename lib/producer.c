@@ -692,6 +692,14 @@ static int ready(void *handle)
 	return !rc ? 1 : rc == -EAGAIN ? 0 : damaged(p, rc);
 }
 
+int mqshm_producer_device_fd(struct mqshm_producer *p)
+{
+	KEEP_ERRNO;
+	int rc = check_owner(p);
+
+	return rc ? rc : mqshm_device_fd(p->mapping);
+}
+
 int mqshm_producer_fd(struct mqshm_producer *p)
 {
 	KEEP_ERRNO;
