@@ -33,19 +33,22 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all help check torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
+.PHONY: all kmod dkms-tree dkms-install dkms-uninstall help check check-kernel torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
 	@echo 'make                     library and tool, into $(BUILD)/'
 	@echo 'make demo [INPUT=FILE]   stream a real file through a queue to five processes'
 	@echo 'make check [INSTALL=1]   every test; INSTALL=1 installs missing Debian packages first'
+	@echo 'make check-kernel        the kernel module in emulated machines; KERNELS="6.1 6.12 sid", INSTALL=1'
 	@echo 'make torture             the long form of the proofs of docs/verification.md: hours'
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
 	@echo 'make python              the package multiqueue_shm, in the environment $(BUILD)/python/venv'
 	@echo 'make demo-python         three Python scripts, two queues, a picture of wave and spectrum (python3-matplotlib)'
 	@echo 'make bench-python        its speed beside multiprocessing, pyzmq and the C library; ARGS=--help'
+	@echo 'make kmod [KDIR=DIR]     the kernel module, for the running kernel or the headers in DIR'
+	@echo 'make dkms-install        the module, for every kernel of this machine; dkms-uninstall'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
 	@echo 'V=1 shows whole commands'
@@ -107,7 +110,7 @@ LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
 	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
-	install -m 644 include/mqshm.h include/mqshm.hpp $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 include/mqshm.h include/mqshm.hpp include/mqshm_uring.h $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/mqshm
 	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
 	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
@@ -124,10 +127,41 @@ install: all
 # Directories that others use too stay.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
-	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp mqshm_uring.h) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm
+
+# The module, for the running kernel or the headers in KDIR. kbuild writes beside what it reads, so that is a copy in $(BUILD).
+KDIR   ?= /lib/modules/$(shell uname -r)/build
+KBUILD_TREE = $(abspath $(BUILD))/kmod
+kmod:
+	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR): install linux-headers-$$(uname -r), or name others with KDIR="; exit 1; }
+	$(Q)$(MAKE) --no-print-directory dkms-tree DKMS_TREE=$(KBUILD_TREE)
+	$(Q)env -u CFLAGS -u LDFLAGS -u CPPFLAGS -u BUILD $(MAKE) -C $(KDIR) M=$(KBUILD_TREE) MAKEOVERRIDES= modules
+	@echo "$(BUILD)/kmod/mqshm.ko is ready: sudo insmod $(BUILD)/kmod/mqshm.ko"
+
+# What DKMS builds from, complete in itself.
+DKMS_TREE ?= $(DESTDIR)/usr/src/mqshm-$(VERSION)
+dkms-tree:
+	$(Q)install -d $(DKMS_TREE)/include/mqshm
+	$(Q)install -m 644 kmod/* $(DKMS_TREE)
+	$(Q)install -m 644 include/mqshm/abi.h $(DKMS_TREE)/include/mqshm
+	$(Q)sed 's|@VERSION@|$(VERSION)|' packaging/dkms.conf > $(DKMS_TREE)/dkms.conf
+
+# Module for this kernel and all to come, the group that may create queues, and loading at boot. With DESTDIR: the files alone.
+dkms-install: dkms-tree
+	install -D -m 644 packaging/60-mqshm.rules $(DESTDIR)/usr/lib/udev/rules.d/60-mqshm.rules
+	install -D -m 644 packaging/modules-load-mqshm.conf $(DESTDIR)/usr/lib/modules-load.d/mqshm.conf
+	install -D -m 644 packaging/sysusers-mqshm.conf $(DESTDIR)/usr/lib/sysusers.d/mqshm.conf
+	[ -n "$(DESTDIR)" ] || { { systemd-sysusers mqshm.conf 2> /dev/null || groupadd -f -r mqshm; } && \
+		dkms install mqshm/$(VERSION) && udevadm control --reload; }
+
+dkms-uninstall:
+	[ -n "$(DESTDIR)" ] || dkms remove mqshm/$(VERSION) --all || true
+	rm -rf $(DKMS_TREE)
+	rm -f $(DESTDIR)/usr/lib/udev/rules.d/60-mqshm.rules $(DESTDIR)/usr/lib/modules-load.d/mqshm.conf \
+		$(DESTDIR)/usr/lib/sysusers.d/mqshm.conf
 
 bench: $(BUILD)/mqshm
 	$(BUILD)/mqshm bench $(ARGS)
@@ -158,6 +192,10 @@ bench-python: python $(BUILD)/bench-python
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run
+
+# Nothing is loaded into the kernel of this machine.
+check-kernel:
+	@INSTALL=$(INSTALL) BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") tests/kernel/check.sh
 
 # The suites that have a long form; MQSHM_LONG asks for it.
 torture:

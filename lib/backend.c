@@ -1,34 +1,47 @@
 /* SPDX-License-Identifier: MIT */
 /* Which backend to use, and the small things all backends share. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend.h"
 #include "error.h"
 
-int mqshm_backend_get(const struct mqshm_backend **out)
+int mqshm_backends(const struct mqshm_backend *list[MQSHM_BACKENDS])
 {
+	static const struct mqshm_backend *const all[MQSHM_BACKENDS] = { &mqshm_backend_kernel, &mqshm_backend_posix };
 	const char *wanted = getenv("MQSHM_BACKEND");
+	bool any = !wanted || !*wanted || !strcmp(wanted, "auto"), known = any;
+	int count = 0;
 
-	*out = &mqshm_backend_posix;
-	if (wanted && *wanted && strcmp(wanted, "auto") && strcmp(wanted, (*out)->name))
-		return mqshm_error(-EINVAL, "MQSHM_BACKEND is '%s', not auto or posix", wanted);
-	return 0;
+	for (int i = 0; i < MQSHM_BACKENDS; i++) {
+		int rc;
+
+		if (!any && strcmp(wanted, all[i]->name))
+			continue;
+		known = true;
+		rc = all[i]->probe ? all[i]->probe(!any) : 0;
+		if (!rc)
+			list[count++] = all[i];
+		else if (!any)
+			return rc;
+	}
+	return known ? count : mqshm_error(-EINVAL, "MQSHM_BACKEND is '%s', not auto, kernel or posix", wanted);
 }
 
-int mqshm_attach_begin(struct mqshm_attach *how, const struct mqshm_queue_options *queue,
-		       struct mqshm_queue_options *read, const struct mqshm_backend **backend)
+int mqshm_above_standard(int fd)
 {
-	int rc = mqshm_check_name(how->name);
+	int high, saved;
 
-	if (!rc)
-		rc = mqshm_backend_get(backend);
-	if (!rc && queue) {
-		rc = mqshm_read_options(read, queue);
-		how->queue = read;
-	}
-	return rc;
+	if (fd < 0 || fd > 2)
+		return fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return high;
 }
 
 uint64_t mqshm_now_ns(void)
@@ -44,10 +57,12 @@ uint64_t mqshm_deadline(int timeout_ms)
 	return timeout_ms < 0 ? MQSHM_FOREVER : mqshm_now_ns() + (uint64_t)timeout_ms * 1000000u;
 }
 
-uint32_t mqshm_arm(struct mqshm_armed *armed)
+uint32_t mqshm_arm(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 {
 	uint32_t value = READ_ONCE(armed->word);
 
+	if (mapping->backend->arm)
+		return value & 1 ? value : mapping->backend->arm(mapping, armed);
 	while (!(value & 1))
 		if (try_cmpxchg(&armed->word, &value, value + 1, ACQ_REL))
 			value++;
@@ -58,12 +73,27 @@ void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 {
 	uint32_t value = READ_ONCE(armed->word);
 
+	if (value & 1 && mapping->backend->wake_armed) {
+		mapping->backend->wake_armed(mapping, armed);
+		return;
+	}
 	/* One who arms again after this CAS sees the state that we published before it (MO-2, MO-5). */
 	while (value & 1)
 		if (try_cmpxchg(&armed->word, &value, value + 1, ACQ_REL)) {
 			mapping->backend->wake(mapping, &armed->word);
 			return;
 		}
+}
+
+uint64_t mqshm_lease_left(const struct mqshm_participant *participant)
+{
+	uint64_t until = READ_ONCE(participant->lease_until_ns), now = mqshm_now_ns();
+	uint32_t ms = READ_ONCE(participant->lease_ms);
+	uint64_t most = (ms < MQSHM_LEASE_MS_MAX ? ms : MQSHM_LEASE_MS_MAX) * 1000000ull;
+
+	if (until <= now)
+		return 0;
+	return until - now < most ? until - now : most;
 }
 
 const char *mqshm_who(const struct mqshm_participant *participant, char *buffer, size_t size)
@@ -104,7 +134,8 @@ int mqshm_check_producers(struct mqshm_mapping *m)
 {
 	int rc = m->backend->check_self(m);
 
-	if (rc || MQSHM_EPOCH_STATE(READ_ONCE(m->ring.info->producer_epoch)) != MQSHM_EPOCH_ACTIVE)
+	if (rc || m->backend->ends_roles ||
+	    MQSHM_EPOCH_STATE(READ_ONCE(m->ring.info->producer_epoch)) != MQSHM_EPOCH_ACTIVE)
 		return rc;
 	for (uint32_t i = 0; i < m->ring.max_producers; i++)
 		if (MQSHM_SLOT_STATE(READ_ONCE(m->ring.participants[i].state)) == MQSHM_SLOT_LIVE &&
@@ -141,4 +172,14 @@ void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 			return;
 	/* Fails when a new producer has attached meanwhile. */
 	try_cmpxchg(&ring->info->producer_epoch, &word, (word & ~3ULL) | how, ACQ_REL); /* MO-12 release */
+}
+
+int mqshm_device_fd(struct mqshm_mapping *m)
+{
+	int fd;
+
+	if (!m->backend->descriptor)
+		return mqshm_error(-ENOTSUP, "queue '%s' is in shared memory: only the kernel module's have a device", m->name);
+	fd = m->backend->descriptor(m);
+	return fd >= 0 ? fd : mqshm_error(-ESTALE, "the descriptor of queue '%s' was closed by this process", m->name);
 }

@@ -21,17 +21,21 @@
  * under 0.2 % of a processor. */
 #define MQSHM_LIVENESS_NS 50000000u
 
+/* The same where who dies is told of at once, whatever he was doing. It is for who is stopped between a store and the wake. */
+#define MQSHM_TOLD_NS 1000000000u
+
 #define MQSHM_SLEEP_ANY_MAX 128 /* FUTEX_WAITV_MAX */
 
 enum mqshm_role { MQSHM_ROLE_PRODUCER, MQSHM_ROLE_CONSUMER };
 
 struct mqshm_attach {
 	const char *name;
-	const struct mqshm_queue_options *queue; /* create when missing; NULL: must exist */
+	const struct mqshm_queue_options *queue; /* NULL: any */
+	bool create;	/* when missing, as queue says */
 	enum mqshm_role role;
 	uint32_t flags; /* MQSHM_LOSSY | MQSHM_PREFAULT | MQSHM_MLOCK */
 	int start;	/* consumers: MQSHM_FROM_... */
-	int wait_ms;	/* for a missing queue */
+	int wait_ms;	/* for a missing queue; not for the backend */
 	const char *consumer_name; /* NULL: none */
 	uint32_t lease_ms;
 	bool *resumed;	/* set: a former one's cursor was taken on */
@@ -45,6 +49,7 @@ struct mqshm_mapping {
 	uint32_t participant; /* our index in ring.participants */
 	uint32_t state;	      /* what its state word says while the role is ours */
 	const uint32_t *owner;/* points to 0 in a child of the process that attached */
+	struct mqshm_mapping *next, *previous; /* all of this process: fork.h */
 	char name[MQSHM_NAME_MAX + 1];
 };
 
@@ -52,23 +57,30 @@ struct mqshm_watch;
 
 struct mqshm_backend {
 	const char *name;
+	const char *directory; /* queue NAME is the file DIRECTORY/PREFIXNAME */
+	const char *prefix;
+	bool ends_roles; /* it ends the roles of the dead itself, and wakes all: nobody needs to look at who lives */
 
-	/* Objects. create: 1 when it existed and matches. */
-	int (*create)(const char *name, const struct mqshm_queue_options *options);
+	/* Can it be used here? 0 or -errno, with the sentence if say. NULL: always. */
+	int (*probe)(bool say);
+
+	/* Objects; -ENOENT: there is none of that name. create: 1 when it existed and matches; it is created when missing says so.
+	 * gc: 1 when it is gone then. */
+	int (*create)(const char *name, const struct mqshm_queue_options *options, bool missing);
 	int (*remove)(const char *name, unsigned flags);
 	int (*gc)(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg);
 	int (*stat)(const char *name, struct mqshm_stat **out);
-	int (*list)(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
 	int (*evict_from)(const char *name, uint32_t slot); /* mqshm_queue_evict() */
 
-	/* Watching, see watch.h. begin: tell what is there. wait: look, and sleep until there is something to look at or
-	 * the deadline has come; -EINTR. end: in a child too. */
+	/* Watching, see watch.h. begin: tell what is there. look: tell what has changed since; and, by *again, when to look once
+	 * more though nothing makes watch_fd() (-1: there is none) readable. end: in a child too. */
 	int (*watch_begin)(struct mqshm_watch *watch);
-	int (*watch_wait)(struct mqshm_watch *watch, uint64_t deadline);
+	void (*watch_look)(struct mqshm_watch *watch, uint64_t *again);
+	int (*watch_fd)(const struct mqshm_watch *watch);
 	void (*watch_end)(struct mqshm_watch *watch);
 
 	/*
-	 * Roles. attach claims a role, in one step as seen by others: with a taken-over writer for an exclusive
+	 * Roles. attach (-ENOENT: there is no such queue) claims a role, in one step as seen by others: with a taken-over writer for an exclusive
 	 * producer, a joined reader for a consumer. detach gives it back and removes the queue with its last user; how is
 	 * MQSHM_EPOCH_CLOSED, or _CRASHED for a producer that leaves in the middle; a named consumer's cursor is kept,
 	 * unless how is MQSHM_EPOCH_NONE; in a child it only frees memory (-ECHILD).
@@ -81,8 +93,16 @@ struct mqshm_backend {
 	int (*sleep)(struct mqshm_mapping *mapping, uint32_t *word, uint32_t value, uint64_t ns);
 	void (*wake)(struct mqshm_mapping *mapping, uint32_t *word);
 
-	/* The same on up to MQSHM_SLEEP_ANY_MAX words of several mappings, while all of them are as given. -ENOSYS: the
-	 * kernel can't do more than one. */
+	/* What mqshm_arm() and mqshm_wake() do where armed words can't be written: arm gives the word as it is then, wake_armed
+	 * makes it even, too. NULL: they are written. */
+	uint32_t (*arm)(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+	void (*wake_armed)(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+
+	/* A descriptor to poll for what the role waits for, which stays the backend's. NULL: there is none. */
+	int (*descriptor)(struct mqshm_mapping *mapping);
+
+	/* Sleep on up to MQSHM_SLEEP_ANY_MAX words of several mappings, while all of them are as given. -ENOSYS: the
+	 * kernel can't do more than one. NULL: never. */
 	int (*sleep_any)(uint32_t *const *words, const uint32_t *values, size_t count, uint64_t ns);
 
 	/* Is participant i alive? If not its role is ended (and all woken). 1: alive, or just leaving its FREE slot; 0: was
@@ -95,28 +115,46 @@ struct mqshm_backend {
 	bool (*demote)(struct mqshm_mapping *mapping, uint32_t i, uint32_t word, uint32_t why);
 	/* Is our own role still ours, and the queue still there? 0 or -ESTALE. */
 	int (*check_self)(struct mqshm_mapping *mapping);
+	/* In a child of the process that attached, right after a fork: close what it must not keep. */
+	void (*forked)(struct mqshm_mapping *mapping);
 };
 
-extern const struct mqshm_backend mqshm_backend_posix;
-
-/* The backend for this process: MQSHM_BACKEND=posix|auto. -EINVAL for one that is not there. */
-int mqshm_backend_get(const struct mqshm_backend **out);
+extern const struct mqshm_backend mqshm_backend_kernel, mqshm_backend_posix;
 
 /*
- * What the open of both roles begins with: check the name, find the backend, read the options of the queue, if given,
- * into *read, where how->queue then points.
+ * The backends of this process, as MQSHM_BACKEND=posix|kernel|auto says: how many. A queue is looked for in all of them, in this
+ * order, and created in the first. -errno when the one that is asked for can't be used.
+ */
+#define MQSHM_BACKENDS 2
+int mqshm_backends(const struct mqshm_backend *list[MQSHM_BACKENDS]);
+
+/*
+ * What the open of both roles begins with: check the name, and read the options of the queue, if given, into *read, where
+ * how->queue then points.
  */
 int mqshm_attach_begin(struct mqshm_attach *how, const struct mqshm_queue_options *queue,
-		       struct mqshm_queue_options *read, const struct mqshm_backend **backend);
+		       struct mqshm_queue_options *read);
+/* Attach to the queue on whatever backend it is; create it, or wait for it, as how says. */
+int mqshm_attach(struct mqshm_attach *how, struct mqshm_mapping **out, struct mqshm_writer *writer,
+		 struct mqshm_reader *reader);
 
 uint64_t mqshm_now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t mqshm_deadline(int timeout_ms);
 
 /* Make an armed word odd, before the look that decides to sleep. Returns the value to sleep on. The caller fences. */
-uint32_t mqshm_arm(struct mqshm_armed *armed);
+uint32_t mqshm_arm(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
 /* Make an armed word even and wake all who sleep on it. */
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+
+/* The descriptor behind a mapping, for the caller. -ENOTSUP, -ESTALE. */
+int mqshm_device_fd(struct mqshm_mapping *mapping);
+
+/* How long a sleep may be, and how long between two looks at whether peers live. A slow consumer is judged then, too. */
+static inline uint64_t mqshm_look_interval(const struct mqshm_mapping *m)
+{
+	return m->backend->ends_roles && !m->ring.slow_policy ? MQSHM_TOLD_NS : MQSHM_LIVENESS_NS;
+}
 
 /* Is the role still ours? It may have been demoted. */
 static inline bool mqshm_has_role(const struct mqshm_mapping *m)
@@ -125,6 +163,9 @@ static inline bool mqshm_has_role(const struct mqshm_mapping *m)
 
 	return MQSHM_SLOT_GENERATION(word) == MQSHM_SLOT_GENERATION(m->state) && slot_is_live(word);
 }
+
+/* How long a LEASED slot is still kept, in ns; 0: its time has come. */
+uint64_t mqshm_lease_left(const struct mqshm_participant *participant);
 
 /* Why we have no role any more, with the sentence: -ESTALE or -ECONNABORTED. */
 int mqshm_lost_role(const struct mqshm_mapping *mapping);
@@ -138,6 +179,16 @@ int mqshm_check_producers(struct mqshm_mapping *mapping);
 /* "consumer 3 of pid 123 (sinegen)" of participant i; buffer has MQSHM_ROLE_TEXT bytes. */
 #define MQSHM_ROLE_TEXT 96
 const char *mqshm_role_text(const struct mqshm_ring *ring, uint32_t i, char *buffer);
+
+/* users.c: up to three of those who use a queue, from its participants' table. */
+void mqshm_name_users(const struct mqshm_participant *table, uint32_t slots, char *text, size_t size);
+/* No place is free: -EBUSY, and why. first, count: the slots of that role. */
+int mqshm_no_place(const char *queue, enum mqshm_role role, const struct mqshm_participant *first, uint32_t count);
+/* Somebody or a lease has our consumer name: 0, it is ours to take on; -EBUSY, and why not. */
+int mqshm_may_take_on(const char *queue, const struct mqshm_attach *how, const struct mqshm_participant *participant);
+
+/* A descriptor that nobody takes for one of the standard streams: the same, or a higher one. -1 and errno. */
+int mqshm_above_standard(int fd);
 
 /*
  * Call this, as the one who may, when no producer slot is live any more: sets how the stream ended. For a queue whose

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "posix.h"
+#include "watch.h"
 
 /* How long attach and detach wait for a life-cycle byte, or a repair, whose holder may be stopped. */
 #ifndef LIFECYCLE_NS /* tests/steps have less time */
@@ -17,11 +18,11 @@
 #endif
 #define REPAIR_NAP_NS 1000000
 
-static int create(const char *name, const struct mqshm_queue_options *options)
+static int create(const char *name, const struct mqshm_queue_options *options, bool missing)
 {
 	struct posix_mapping *p;
 	bool created;
-	int rc = posix_open(name, options, 0, mqshm_now_ns() + LIFECYCLE_NS, &p, &created);
+	int rc = posix_open(name, options, missing ? POSIX_CREATE : 0, mqshm_now_ns() + LIFECYCLE_NS, &p, &created);
 
 	if (rc)
 		return rc;
@@ -91,7 +92,6 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 	uint32_t first = role == MQSHM_ROLE_CONSUMER ? r->max_producers : 0;
 	uint32_t count = role == MQSHM_ROLE_CONSUMER ? r->max_consumers : r->max_producers;
 	uint64_t deadline = mqshm_now_ns() + LIFECYCLE_NS;
-	char who[64];
 	int rc;
 
 	while ((rc = look_for_slot(p, first, count)) == -EAGAIN) {
@@ -102,11 +102,7 @@ static int find_slot(struct posix_mapping *p, enum mqshm_role role)
 	}
 	if (rc != -EBUSY)
 		return rc;
-	if (count == 1 && role == MQSHM_ROLE_PRODUCER)
-		return mqshm_error(-EBUSY, "queue '%s' has a live producer: %s", p->base.name,
-				   mqshm_who(&r->participants[0], who, sizeof who));
-	return mqshm_error(-EBUSY, "queue '%s' has %u %s, the most it was created for", p->base.name, count,
-			   role == MQSHM_ROLE_CONSUMER ? "consumers" : "producers");
+	return mqshm_no_place(p->base.name, role, &r->participants[first], count);
 }
 
 static void fill_participant(struct posix_mapping *p, struct mqshm_participant *participant,
@@ -184,22 +180,9 @@ static int claim(struct posix_mapping *p, const struct mqshm_attach *how, struct
 /* Repair byte held: is the cursor in slot i there for us? 0; -ENOENT: its lease has ended; -EBUSY and why. */
 static int may_resume(struct posix_mapping *p, const struct mqshm_attach *how, uint32_t i)
 {
-	const struct mqshm_participant *participant = &p->base.ring.participants[i];
-	const char *name = p->base.name;
-	char who[64];
-
 	if (!posix_has_role(&p->base.ring, i))
 		return -ENOENT;
-	if (MQSHM_SLOT_STATE(smp_load_acquire(&participant->state)) != MQSHM_SLOT_LEASED)
-		return mqshm_error(-EBUSY, "queue '%s' has a live consumer '%s': %s", name, how->consumer_name,
-				   mqshm_who(participant, who, sizeof who));
-	if (READ_ONCE(participant->uid) != geteuid())
-		return mqshm_error(-EBUSY, "consumer '%s' of queue '%s' belongs to user %u", how->consumer_name, name,
-				   READ_ONCE(participant->uid));
-	if (!(READ_ONCE(participant->flags) & MQSHM_ROLE_LOSSY) != !(how->flags & MQSHM_LOSSY))
-		return mqshm_error(-EBUSY, "consumer '%s' of queue '%s' was attached %s", how->consumer_name, name,
-				   how->flags & MQSHM_LOSSY ? "reliable" : "lossy");
-	return 0;
+	return mqshm_may_take_on(p->base.name, how, &p->base.ring.participants[i]);
 }
 
 /* Whose name stands in slot i is there, or its cursor is; in one that joins it may be its predecessor's. */
@@ -258,20 +241,13 @@ static int resume(struct posix_mapping *p, const struct mqshm_attach *how, struc
 static int attach(const struct mqshm_attach *how, struct mqshm_mapping **out, struct mqshm_writer *writer,
 		  struct mqshm_reader *reader)
 {
-	uint64_t wait_until = mqshm_deadline(how->wait_ms);
+	uint32_t flags = how->flags | POSIX_TO_ATTACH | (how->create ? POSIX_CREATE : 0);
 	char role[MQSHM_ROLE_TEXT];
 	struct posix_mapping *p;
 	bool fresh;
 	int rc;
 
-	for (;;) {
-		rc = posix_open(how->name, how->queue, how->flags | POSIX_TO_ATTACH, mqshm_now_ns() + LIFECYCLE_NS, &p, &fresh);
-		if (rc != -ENOENT || how->queue || how->wait_ms == 0)
-			break;
-		rc = posix_wait_for_name(how->name, wait_until);
-		if (rc)
-			break;
-	}
+	rc = posix_open(how->name, how->queue, flags, mqshm_now_ns() + LIFECYCLE_NS, &p, &fresh);
 	if (rc)
 		return rc;
 	p->base.role = how->role;
@@ -408,7 +384,7 @@ static int check(struct mqshm_mapping *m, uint32_t i)
 		return posix_alive(p->lock_fd, participant, i, p->pid_namespace);
 	/* The lock tells, for 0.5 us; reading /proc costs 30 times that and is only needed for the rare orphan that keeps
 	 * a dead parent's lock: every eighth look. */
-	if (state == MQSHM_SLOT_LEASED && posix_lease_left(participant))
+	if (state == MQSHM_SLOT_LEASED && mqshm_lease_left(participant))
 		return 1;
 	if ((slot_is_live(word) || slot_is_joining(word)) && posix_is_locked(p->lock_fd, i, word) &&
 	    (__atomic_add_fetch(&p->looks, 1, __ATOMIC_RELAXED) % 8 || posix_process_runs(participant, p->pid_namespace) != 0))
@@ -490,28 +466,6 @@ static bool has_user(uint32_t word)
 	return slot_is_live(word) || MQSHM_SLOT_STATE(word) == MQSHM_SLOT_LEASED;
 }
 
-/* Who uses the queue, up to three of them, for people. */
-static void name_users(struct posix_mapping *p, char *text, size_t size)
-{
-	struct mqshm_ring *r = &p->base.ring;
-	size_t used = 0;
-	uint32_t more = 0;
-
-	text[0] = 0;
-	for (uint32_t i = 0; i < r->max_producers + r->max_consumers; i++) {
-		char who[64];
-
-		if (!has_user(smp_load_acquire(&r->participants[i].state)))
-			continue;
-		if (used > size - 80 || more++ >= 3)
-			continue;
-		used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "",
-					 mqshm_who(&r->participants[i], who, sizeof who));
-	}
-	if (more > 3)
-		snprintf(text + used, size - used, " and %u more", more - 3);
-}
-
 static int remove_queue(const char *name, unsigned flags)
 {
 	struct posix_mapping *p;
@@ -528,7 +482,8 @@ static int remove_queue(const char *name, unsigned flags)
 	if (rc)
 		return rc;
 	if (posix_anybody(p) && !(flags & MQSHM_FORCE)) {
-		name_users(p, users, sizeof users);
+		mqshm_name_users(p->base.ring.participants, p->base.ring.max_producers + p->base.ring.max_consumers, users,
+				 sizeof users);
 		rc = mqshm_error(-EBUSY, "queue '%s' is in use by %s", name, users);
 	} else {
 		rc = posix_unlink(p);
@@ -579,17 +534,7 @@ static int gc_one(const char *name, void (*report)(const char *name, const char 
 
 static int gc(const char *name, void (*report)(const char *name, const char *what, void *arg), void *arg)
 {
-	char(*names)[MQSHM_NAME_MAX + 1];
-	int count, removed = 0;
-
-	if (name)
-		return exists(name) == -ENOENT ? -ENOENT : gc_one(name, report, arg);
-	count = posix_names(&names);
-	for (int i = 0; i < count; i++)
-		removed += gc_one(names[i], report, arg);
-	if (count >= 0)
-		free(names);
-	return count < 0 ? count : removed;
+	return exists(name) == -ENOENT ? -ENOENT : gc_one(name, report, arg);
 }
 
 /* mqshm_queue_evict() */
@@ -622,15 +567,17 @@ static int evict_from(const char *name, uint32_t slot)
 
 const struct mqshm_backend mqshm_backend_posix = {
 	.name = "posix",
+	.directory = POSIX_DIR,
+	.prefix = POSIX_PREFIX,
 	.create = create,
 	.remove = remove_queue,
 	.gc = gc,
 	.evict_from = evict_from,
 	.stat = posix_stat,
-	.list = posix_list,
 	.watch_begin = posix_watch_begin,
-	.watch_wait = posix_watch_wait,
-	.watch_end = posix_watch_end,
+	.watch_look = watch_files_look,
+	.watch_fd = watch_files_fd,
+	.watch_end = watch_files_end,
 	.attach = attach,
 	.detach = detach,
 	.sleep = sleep_on,
@@ -640,4 +587,5 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.evict = evict,
 	.demote = demote,
 	.check_self = check_self,
+	.forked = posix_forked,
 };

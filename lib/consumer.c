@@ -453,6 +453,13 @@ void mqshm_consumer_cancel(struct mqshm_consumer *c)
 		mqshm_notifier_set(c->notifier);
 }
 
+int mqshm_consumer_device_fd(struct mqshm_consumer *c)
+{
+	KEEP_ERRNO;
+
+	return *c->owner ? mqshm_device_fd(c->mapping) : child();
+}
+
 int mqshm_consumer_fd(struct mqshm_consumer *c)
 {
 	KEEP_ERRNO;
@@ -508,13 +515,12 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 {
 	KEEP_ERRNO;
 	struct mqshm_attach how = { .name = name, .role = MQSHM_ROLE_CONSUMER };
-	const struct mqshm_backend *backend;
 	struct mqshm_queue_options read;
 	struct mqshm_consumer *c;
 	int rc;
 
 	*out = NULL;
-	rc = mqshm_attach_begin(&how, queue, &read, &backend);
+	rc = mqshm_attach_begin(&how, queue, &read);
 	if (rc)
 		return rc;
 	if (options && options->size != sizeof *options)
@@ -539,7 +545,7 @@ int mqshm_consumer_open(struct mqshm_consumer **out, const char *name, const str
 	if (!rc && options)
 		rc = mqshm_check_consumer_name(options->name, options->lease_ms);
 	if (!rc)
-		rc = backend->attach(&how, &c->mapping, NULL, &c->reader);
+		rc = mqshm_attach(&how, &c->mapping, NULL, &c->reader);
 	if (rc) {
 		free(c);
 		return rc;

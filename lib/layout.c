@@ -99,33 +99,9 @@ int mqshm_read_options(struct mqshm_queue_options *options, const struct mqshm_q
 	return 0;
 }
 
-static uint64_t round_up(uint64_t value, uint64_t to)
-{
-	return (value + to - 1) / to * to;
-}
-
-/* Where regions start: each on the first page behind the one before. */
-static uint64_t producer_offset(const struct mqshm_info *info)
-{
-	uint64_t slots = (uint64_t)info->max_producers + info->max_consumers;
-
-	return round_up(sizeof *info + slots * sizeof(struct mqshm_participant), info->page_bytes);
-}
-
-static uint64_t consumers_offset(const struct mqshm_info *info)
-{
-	return producer_offset(info) + round_up(sizeof(struct mqshm_producer_page), info->page_bytes);
-}
-
-static uint64_t nodes_offset(const struct mqshm_info *info)
-{
-	return consumers_offset(info) + round_up((uint64_t)info->max_consumers * info->consumer_stride, info->page_bytes);
-}
-
 int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_queue_options *o, size_t consumer_stride)
 {
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
-	uint64_t node;
 	struct timespec now;
 
 	memset(info, 0, sizeof *info);
@@ -137,21 +113,13 @@ int mqshm_plan(struct mqshm_info *info, const char *name, const struct mqshm_que
 	info->max_consumers = o->max_consumers ? o->max_consumers : DEFAULT_CONSUMERS;
 	info->max_producers = o->flags & MQSHM_SHARED ? MQSHM_PRODUCER_SLOTS_SHARED : 1;
 	info->node_align = o->align ? o->align : 8;
-	info->node_header_bytes = (uint32_t)round_up(sizeof(struct mqshm_node), info->node_align);
 	info->flags = o->flags & MQSHM_QUEUE_FLAGS;
 	info->page_bytes = page;
 	info->slow_policy = o->slow_policy;
 	info->slow_ms = o->slow_ms;
 	info->consumer_stride = (uint32_t)consumer_stride;
 
-	/* One node more than node_count: what may be lost before the end of the ring is less than one. */
-	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
-	info->ring_bytes = round_up(((uint64_t)info->node_count + 1) * node, page);
-	info->participants_offset = sizeof *info;
-	info->producer_offset = producer_offset(info);
-	info->consumers_offset = consumers_offset(info);
-	info->nodes_offset = nodes_offset(info);
-	info->total_bytes = info->nodes_offset + info->ring_bytes;
+	mqshm_lay_out(info);
 	if (info->total_bytes > (uint64_t)SSIZE_MAX)
 		return mqshm_error(-EFBIG, "queue '%s' would have %llu bytes, more than this process can map", name,
 				   (unsigned long long)info->total_bytes);
@@ -179,7 +147,8 @@ void mqshm_format(void *object, const struct mqshm_info *plan)
 
 int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t file_bytes)
 {
-	uint64_t node, page = info->page_bytes;
+	struct mqshm_info right = *info;
+	uint64_t page = info->page_bytes;
 
 	if (info->magic != MQSHM_MAGIC)
 		return mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue (no magic number)", name);
@@ -199,19 +168,16 @@ int mqshm_check_info(const struct mqshm_info *info, const char *name, uint64_t f
 	    info->metadata_bytes > MQSHM_METADATA_MAX || (info->flags & ~(uint32_t)MQSHM_QUEUE_FLAGS))
 		goto damaged;
 	if ((info->node_align != 8 && info->node_align != 16 && info->node_align != 32 && info->node_align != 64) ||
-	    info->node_header_bytes != round_up(sizeof(struct mqshm_node), info->node_align) ||
 	    page < 4096 || page > 1 << 20 || (page & (page - 1)) ||
 	    info->consumer_stride < sizeof(struct mqshm_consumer_area) || info->consumer_stride > STRIDE_MAX ||
 	    info->consumer_stride % sizeof(struct mqshm_consumer_area))
 		goto damaged;
-	node = round_up((uint64_t)info->node_header_bytes + info->block_size, info->node_align);
-	if (info->ring_bytes > file_bytes || info->ring_bytes % info->node_align ||
-	    info->ring_bytes / node < (uint64_t)info->node_count + 1)
-		goto damaged;
 	/* Exactly one after the other: who looks at all but the nodes needs no more memory than they take. */
-	if (info->participants_offset != sizeof *info || info->producer_offset != producer_offset(info) ||
-	    info->consumers_offset != consumers_offset(info) || info->nodes_offset != nodes_offset(info) ||
-	    info->nodes_offset > file_bytes || file_bytes - info->nodes_offset < info->ring_bytes)
+	mqshm_lay_out(&right);
+	if (info->node_header_bytes != right.node_header_bytes || info->ring_bytes != right.ring_bytes ||
+	    info->participants_offset != right.participants_offset || info->producer_offset != right.producer_offset ||
+	    info->consumers_offset != right.consumers_offset || info->nodes_offset != right.nodes_offset ||
+	    info->total_bytes != right.total_bytes)
 		goto damaged;
 	if (info->slow_policy > MQSHM_SLOW_DEMOTE || info->slow_ms > MQSHM_SLOW_MS_MAX)
 		goto damaged;

@@ -72,8 +72,8 @@ static int take_slowly(struct mqshm_lock *lock, uint64_t deadline)
 				return 0;
 			continue;
 		}
-		if (now >= lock->next_check_ns || now >= deadline) {
-			lock->next_check_ns = now + MQSHM_LIVENESS_NS;
+		if (now >= lock->next_check_ns || now >= deadline || m->backend->ends_roles) { /* then a look costs little */
+			lock->next_check_ns = now + mqshm_look_interval(m);
 			rc = m->backend->check_self(m);
 			if (rc)
 				return rc;

@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -20,10 +22,12 @@
 #define BLIND_MOST_NS 16000000u /* ... to that */
 
 struct mqshm_notifier {
-	int fd;
+	int fd;	  /* what the caller polls */
+	int event;/* the eventfd: the same, or one in the set fd */
+	int timer;/* in the set: when to try again in any case; -1: none yet */
 	struct mqshm_mapping *mapping;
 	struct mqshm_armed *armed;
-	struct notify_thread *thread;
+	struct notify_thread *thread; /* NULL: the backend's descriptor is in the set */
 
 	/* under the thread's mutex */
 	uint32_t index; /* in its list */
@@ -50,7 +54,7 @@ void mqshm_notifier_set(struct mqshm_notifier *n)
 {
 	int saved = errno;
 
-	(void)!write(n->fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+	(void)!write(n->event, &(uint64_t){ 1 }, sizeof(uint64_t));
 	errno = saved;
 }
 
@@ -112,7 +116,7 @@ static bool look(struct notify_thread *t, struct nap *nap)
 	for (uint32_t i = 0; i < t->count; i++) {
 		if (!t->list[i]->watched)
 			continue;
-		nap->values[1 + i] = mqshm_arm(t->list[i]->armed); /* to its place below */
+		nap->values[1 + i] = mqshm_arm(t->list[i]->mapping, t->list[i]->armed); /* to its place below */
 		if (now >= t->list[i]->next_check_ns)
 			check_until = now + interval / 4; /* awake for one: those that are due soon, too */
 	}
@@ -189,19 +193,48 @@ static bool same(const struct mqshm_news *a, const struct mqshm_news *b)
 	       a->retry_ns == b->retry_ns;
 }
 
+/* With a set: the backend tells of news; here is when to try again in any case. */
+static void set_timer(struct mqshm_notifier *n, uint64_t at_ns)
+{
+	struct itimerspec at = { .it_value = { (time_t)(at_ns / 1000000000u), (long)(at_ns % 1000000000u) } };
+	struct epoll_event in = { .events = EPOLLIN };
+
+	if (at_ns == MQSHM_FOREVER) {
+		if (n->timer < 0)
+			return;
+		at.it_value = (struct timespec){ 0, 0 };
+	}
+	if (n->timer < 0) {
+		n->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		if (n->timer >= 0 && epoll_ctl(n->fd, EPOLL_CTL_ADD, n->timer, &in)) {
+			close(n->timer);
+			n->timer = -1;
+		}
+	}
+	if (n->timer >= 0)
+		timerfd_settime(n->timer, TFD_TIMER_ABSTIME, &at, NULL);
+	else
+		mqshm_notifier_set(n); /* better too often */
+}
+
 void mqshm_notifier_watch(struct mqshm_notifier *n, const struct mqshm_news *news)
 {
 	KEEP_ERRNO;
 	struct notify_thread *t = n->thread;
 	bool watched;
 
+	if (!t) {
+		(void)!read(n->event, &(uint64_t){ 0 }, sizeof(uint64_t)); /* a cancel that was given */
+		set_timer(n, news->retry_ns);
+		return;
+	}
 	pthread_mutex_lock(&t->mutex);
 	watched = n->watched;
 	if (watched && same(&n->news, news)) {
 		pthread_mutex_unlock(&t->mutex);
 		return;
 	}
-	(void)!read(n->fd, &(uint64_t){ 0 }, sizeof(uint64_t));
+	(void)!read(n->event, &(uint64_t){ 0 }, sizeof(uint64_t));
 	n->news = *news;
 	n->watched = true;
 	n->nap_ns = MQSHM_ROOM_NAP_NS;
@@ -278,6 +311,23 @@ static void forget(struct notify_thread *t)
 	*at = t->next;
 }
 
+/* A set of the backend's descriptor and the eventfd is readable when one of them is. */
+static int open_set(struct mqshm_notifier *n)
+{
+	bool producer = n->mapping->role == MQSHM_ROLE_PRODUCER;
+	struct epoll_event of_role = { .events = producer ? EPOLLOUT : EPOLLIN }, in = { .events = EPOLLIN };
+	int rc;
+
+	n->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (n->fd >= 0 && !epoll_ctl(n->fd, EPOLL_CTL_ADD, n->mapping->backend->descriptor(n->mapping), &of_role) &&
+	    !epoll_ctl(n->fd, EPOLL_CTL_ADD, n->event, &in))
+		return 0;
+	rc = mqshm_errno();
+	if (n->fd >= 0)
+		close(n->fd);
+	return rc;
+}
+
 int mqshm_notifier_open(struct mqshm_notifier **out, struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -288,14 +338,21 @@ int mqshm_notifier_open(struct mqshm_notifier **out, struct mqshm_mapping *mappi
 	if (!n)
 		return mqshm_error(-ENOMEM, "no memory for a descriptor");
 	pthread_once(&once, register_fork_handlers);
-	n->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (n->fd < 0) {
-		rc = mqshm_error(mqshm_errno(), "no descriptor for queue '%s': %s", mapping->name, strerror(errno));
-		free(n);
-		return rc;
-	}
 	n->mapping = mapping;
 	n->armed = armed;
+	n->timer = -1;
+	n->fd = n->event = eventfd(!mapping->backend->descriptor, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (n->fd < 0)
+		rc = mqshm_errno();
+	else if (mapping->backend->descriptor && (rc = open_set(n)))
+		close(n->event);
+	if (rc || mapping->backend->descriptor) {
+		if (rc)
+			free(n);
+		else
+			*out = n;
+		return rc ? mqshm_error(rc, "no descriptor for queue '%s': %s", mapping->name, strerror(-rc)) : 0;
+	}
 	pthread_mutex_lock(&list_mutex);
 	t = n->thread = find_thread(mapping->backend);
 	if (t) {
@@ -327,8 +384,8 @@ void mqshm_notifier_close(struct mqshm_notifier *n)
 
 	if (!n)
 		return;
-	if (*n->mapping->owner) {
-		t = n->thread;
+	t = n->thread;
+	if (t && *n->mapping->owner) {
 		pthread_mutex_lock(&list_mutex);
 		pthread_mutex_lock(&t->mutex);
 		t->list[n->index] = t->list[--t->count];
@@ -345,6 +402,10 @@ void mqshm_notifier_close(struct mqshm_notifier *n)
 			free(t);
 		}
 	}
+	if (n->timer >= 0)
+		close(n->timer);
+	if (n->event != n->fd)
+		close(n->event);
 	close(n->fd);
 	free(n);
 }

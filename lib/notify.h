@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for poll() and friends where the backend has none: an eventfd for each handle that is asked for one, and
+ * Descriptors for poll() and friends. Where the backend has none: an eventfd for each handle that is asked for one, and
  * threads of this process that sleep on the queues' armed words for those handles that have nothing to do.
  *
  * A notifier belongs to its handle's thread: that one says when it has found nothing (mqshm_notifier_watch()); from then
  * on a thread of ours watches, and makes the descriptor readable when another try is worth it. It touches nothing of the
  * handle but its mapping.
+ *
+ * A backend that has descriptors needs no threads: ours is a set (epoll) of its one and an eventfd for who cancels.
  */
 #ifndef MQSHM_NOTIFY_H
 #define MQSHM_NOTIFY_H

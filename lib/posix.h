@@ -21,6 +21,7 @@
 
 #include "backend.h"
 #include "error.h"
+#include "fork.h"
 #include "log.h"
 
 #define POSIX_DIR "/dev/shm"
@@ -37,7 +38,6 @@ struct posix_mapping {
 	uint32_t looks;		/* at peers, see check() */
 	pthread_mutex_t repairs; /* a handle's thread and the one that notifies for it share a lock descriptor */
 	bool lifecycle;		/* we hold the life-cycle byte, and log lines are kept */
-	struct posix_mapping *next, *previous; /* all of this process, for fork */
 };
 
 static inline struct posix_mapping *posix(struct mqshm_mapping *m)
@@ -53,20 +53,19 @@ void posix_path(char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX], const ch
 /* Open the object of a name: descriptor >= 3, a regular file. flags O_RDWR or O_RDONLY. -ENOENT -EACCES -EBADMSG */
 int posix_open_object(const char *name, int flags, struct stat *st);
 /*
- * Open or create (when options is given) a queue and map it; returns with the life-cycle byte held and the queue
+ * Open a queue, which has to match options when they are given, or create it, and map it; returns with the life-cycle byte held and the queue
  * known to be alive. Zombies are removed on the way. created may be NULL.
  */
 int posix_open(const char *name, const struct mqshm_queue_options *options, uint32_t flags, uint64_t deadline,
 	       struct posix_mapping **out, bool *created);
-#define POSIX_TO_ATTACH 0x10000 /* flags, besides MQSHM_PREFAULT and MQSHM_MLOCK: a new queue counts as used at once */
-/* Another open file description of the same object, -1 and errno. */
-int posix_reopen(int fd);
+/* flags, besides MQSHM_PREFAULT and MQSHM_MLOCK */
+#define POSIX_TO_ATTACH 0x10000 /* a new queue counts as used at once */
+#define POSIX_CREATE 0x20000	/* when it is missing */
+void posix_forked(struct mqshm_mapping *mapping);
 /* Unmap, close, free. Releases every lock. */
 void posix_close(struct posix_mapping *p);
 /* With the life-cycle byte held: set dead and unlink the name if it still is this object. */
 int posix_unlink(struct posix_mapping *p);
-/* Wait until an object of that name appears. 0 -ENOENT (timed out) -EINTR */
-int posix_wait_for_name(const char *name, uint64_t deadline);
 
 /* posix_owner.c */
 /* Is the lock descriptor still ours, or did this process close it, and is its number perhaps another file's now? */
@@ -79,8 +78,6 @@ void posix_lifecycle_unlock(struct posix_mapping *p);
 int posix_process_runs(const struct mqshm_participant *participant, uint64_t pid_namespace);
 uint64_t posix_pid_namespace(void);
 uint64_t posix_start_time(uint32_t pid);
-/* How long a LEASED slot is still kept, in ns; 0: its time has come. */
-uint64_t posix_lease_left(const struct mqshm_participant *participant);
 /* Does somebody hold the byte of the owner that the state word of slot i tells of? */
 bool posix_is_locked(int fd, uint32_t i, uint32_t word);
 /* The same, and does its process run? Of a LEASED slot: does the lease? */
@@ -104,20 +101,10 @@ bool posix_end_role(struct posix_mapping *p, uint32_t i, uint32_t state, uint32_
 bool posix_anybody(struct posix_mapping *p);
 void posix_wake_all(struct posix_mapping *p);
 
-/* posix_fork.c: the list of this process's mappings; children close their lock descriptors. */
-/* Give a mapping its lock descriptor, of the object open as fd, and its base.owner; no fork happens between. */
-int posix_register(struct posix_mapping *p, int fd);
-void posix_unregister(struct posix_mapping *p);
-
 /* posix_stat.c */
 int posix_stat(const char *name, struct mqshm_stat **out);
-int posix_list(int (*each)(const struct mqshm_stat *stat, void *arg), void *arg);
-/* Names of all objects, sorted; returns how many, *names freed with free(). */
-int posix_names(char (**names)[MQSHM_NAME_MAX + 1]);
 
 /* posix_watch.c */
 int posix_watch_begin(struct mqshm_watch *w);
-int posix_watch_wait(struct mqshm_watch *w, uint64_t deadline);
-void posix_watch_end(struct mqshm_watch *w);
 
 #endif

@@ -6,14 +6,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "posix.h"
+#include "stat.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -26,27 +25,14 @@ void posix_path(char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX], const ch
 	snprintf(path, 64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX, POSIX_DIR "/" POSIX_PREFIX "%.63s", name);
 }
 
-/* 0-2 may be taken for the standard streams by others. Before any lock: a duplicate would share it. */
-static int above_standard(int fd)
-{
-	int high, saved;
-
-	if (fd < 0 || fd > 2)
-		return fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return high;
-}
-
 int posix_open_object(const char *name, int flags, struct stat *st)
 {
 	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
 	int fd;
 
 	posix_path(path, name);
-	fd = above_standard(open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+	/* Before any lock: a duplicate would share it. */
+	fd = mqshm_above_standard(open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd < 0) {
 		int rc = mqshm_errno();
 
@@ -63,12 +49,29 @@ int posix_open_object(const char *name, int flags, struct stat *st)
 	return fd;
 }
 
-int posix_reopen(int fd)
+/* Its lock descriptor, another open file description of the object open as fd. */
+static int open_lock(struct mqshm_mapping *m, int fd)
 {
+	struct posix_mapping *p = posix(m);
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	return above_standard(open(path, O_RDWR | O_CLOEXEC));
+	p->lock_fd = mqshm_above_standard(open(path, O_RDWR | O_CLOEXEC));
+	if (p->lock_fd < 0)
+		return mqshm_error(mqshm_errno(), "queue '%s': no lock descriptor: %s (is /proc mounted?)", m->name,
+				   strerror(errno));
+	return 0;
+}
+
+/* It is closed, not unlocked: that would take the parent's lock. Only what still is ours: others may have reused the number. */
+void posix_forked(struct mqshm_mapping *m)
+{
+	struct posix_mapping *p = posix(m);
+	struct stat st;
+
+	if (posix_has_lock_fd(p, &st))
+		close(p->lock_fd);
+	p->lock_fd = -1;
 }
 
 void posix_close(struct posix_mapping *p)
@@ -76,7 +79,7 @@ void posix_close(struct posix_mapping *p)
 	bool lifecycle = p->lifecycle;
 	struct stat st;
 
-	posix_unregister(p);
+	mqshm_unregister(&p->base);
 	if (lifecycle && p->address)
 		WRITE_ONCE(p->base.ring.info->lifecycle_pid, 0); /* as posix_lifecycle_unlock() */
 	if (p->address)
@@ -135,7 +138,7 @@ static int map(struct posix_mapping *p, int fd, uint64_t bytes, uint32_t flags)
 		return mqshm_errno();
 	p->device = st.st_dev;
 	p->inode = st.st_ino;
-	return posix_register(p, fd);
+	return mqshm_register(&p->base, open_lock, fd);
 }
 
 /* Map an existing object. */
@@ -148,12 +151,7 @@ static int open_existing(const char *name, uint32_t flags, struct posix_mapping 
 
 	if (fd < 0)
 		return fd;
-	/* By read, not through the mapping: a short file must not end in SIGBUS, and what is checked must stay. */
-	if (pread(fd, &info, sizeof info, 0) != sizeof info)
-		rc = mqshm_error(-EBADMSG, "the object of queue '%s' is not a queue: %lld bytes", name,
-				 (long long)st.st_size);
-	else
-		rc = mqshm_check_info(&info, name, (uint64_t)st.st_size);
+	rc = mqshm_read_info(fd, name, (uint64_t)st.st_size, &info);
 	if (rc) {
 		close(fd);
 		if (rc == -EBADMSG)
@@ -266,7 +264,7 @@ int posix_open(const char *name, const struct mqshm_queue_options *options, uint
 		struct posix_mapping *p = NULL;
 		int rc = open_existing(name, flags, &p);
 
-		if (rc == -ENOENT && options) {
+		if (rc == -ENOENT && flags & POSIX_CREATE) {
 			rc = create_new(name, options, flags, out);
 			if (created)
 				*created = !rc;
@@ -308,40 +306,4 @@ int posix_open(const char *name, const struct mqshm_queue_options *options, uint
 		return 0;
 	}
 	return mqshm_error(-EBUSY, "queue '%s' comes and goes too fast", name);
-}
-
-int posix_wait_for_name(const char *name, uint64_t deadline)
-{
-	char path[64 + sizeof POSIX_DIR + sizeof POSIX_PREFIX];
-	char events[4096] __attribute__((aligned(8)));
-	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), rc = 0;
-
-	/* Without a watch (there are limits) we look again every 10 ms. */
-	if (fd >= 0 && inotify_add_watch(fd, POSIX_DIR, IN_CREATE | IN_MOVED_TO) < 0) {
-		close(fd);
-		fd = -1;
-	}
-	posix_path(path, name);
-	while (access(path, F_OK)) { /* watch first, then look: nothing is missed between */
-		uint64_t now = mqshm_now_ns(), nap = fd >= 0 ? 1000000000u : 10000000u;
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-		struct timespec ts;
-
-		if (now >= deadline) {
-			rc = mqshm_error(-ENOENT, "there is no queue '%s'", name);
-			break;
-		}
-		if (nap > deadline - now)
-			nap = deadline - now;
-		ts = (struct timespec){ (time_t)(nap / 1000000000u), (long)(nap % 1000000000u) };
-		if (ppoll(&poll_fd, 1, &ts, NULL) < 0) {
-			rc = mqshm_error(mqshm_errno(), "waiting for queue '%s': %s", name, strerror(errno));
-			break;
-		}
-		while (fd >= 0 && read(fd, events, sizeof events) > 0)
-			;
-	}
-	if (fd >= 0)
-		close(fd);
-	return rc;
 }

@@ -183,20 +183,10 @@ static uint32_t lease_ms(const struct mqshm_participant *participant)
 	return ms < MQSHM_LEASE_MS_MAX ? ms : MQSHM_LEASE_MS_MAX;
 }
 
-uint64_t posix_lease_left(const struct mqshm_participant *participant)
-{
-	uint64_t until = READ_ONCE(participant->lease_until_ns), now = mqshm_now_ns();
-	uint64_t most = lease_ms(participant) * 1000000ull;
-
-	if (until <= now)
-		return 0;
-	return until - now < most ? until - now : most;
-}
-
 bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
 {
 	if (MQSHM_SLOT_STATE(smp_load_acquire(&participant->state)) == MQSHM_SLOT_LEASED)
-		return posix_lease_left(participant);
+		return mqshm_lease_left(participant);
 	return posix_is_locked(fd, i, smp_load_acquire(&participant->state)) &&
 	       posix_process_runs(participant, pid_namespace) != 0;
 }

@@ -64,9 +64,11 @@ static bool look(const struct mqshm_wait *w, bool pauses)
 
 static int check(struct mqshm_wait *w, uint64_t now)
 {
-	if (now < w->patience->next_check_ns && w->patience->next_check_ns - now <= MQSHM_LIVENESS_NS)
+	uint64_t interval = mqshm_look_interval(w->mapping);
+
+	if (now < w->patience->next_check_ns && w->patience->next_check_ns - now <= interval)
 		return 0; /* not so after a wait on many, which looks seldom */
-	w->patience->next_check_ns = now + MQSHM_LIVENESS_NS;
+	w->patience->next_check_ns = now + interval;
 	return w->check ? w->check(w->arg) : 0;
 }
 
@@ -101,7 +103,7 @@ int mqshm_wait(struct mqshm_wait *w)
 		w->epoch = READ_ONCE(w->mapping->ring.info->epoch);
 		if (!w->deadline_ns)
 			w->deadline_ns = w->timeout_ms < 0 ? MQSHM_FOREVER : now + (uint64_t)w->timeout_ms * 1000000u;
-		w->nap_ns = w->first_nap_ns ? w->first_nap_ns : MQSHM_LIVENESS_NS;
+		w->nap_ns = w->first_nap_ns ? w->first_nap_ns : mqshm_look_interval(w->mapping);
 		w->phase = SPIN;
 		__attribute__((fallthrough));
 	case SPIN:
@@ -129,7 +131,7 @@ int mqshm_wait(struct mqshm_wait *w)
 			return 0;
 		__attribute__((fallthrough));
 	case ARM:
-		w->value = mqshm_arm(w->armed);
+		w->value = mqshm_arm(w->mapping, w->armed);
 		smp_mb(); /* MO-2, MO-5: armed before the caller looks again */
 		w->phase = SLEEP;
 		return 0;
@@ -147,7 +149,9 @@ int mqshm_wait(struct mqshm_wait *w)
 	nap = w->nap_ns < w->deadline_ns - now ? w->nap_ns : w->deadline_ns - now;
 	if (nap > w->patience->next_check_ns - now) /* a death is noticed in time, whenever the last wait has looked */
 		nap = w->patience->next_check_ns - now;
-	w->nap_ns = w->nap_ns * 2 < MQSHM_LIVENESS_NS ? w->nap_ns * 2 : MQSHM_LIVENESS_NS;
+	w->nap_ns *= 2;
+	if (w->nap_ns > mqshm_look_interval(w->mapping))
+		w->nap_ns = mqshm_look_interval(w->mapping);
 	w->phase = ARM;
 	return w->mapping->backend->sleep(w->mapping, &w->armed->word, w->value, nap);
 }

@@ -10,14 +10,14 @@
  *
  * Inside, a round is: arm the word, fence, let the caller try once more, sleep. So whatever the caller looks at, it
  * looks between arming and sleeping (MO-2, MO-5), and no wake-up is lost. A sleep is never longer than
- * MQSHM_LIVENESS_NS: a waker may be killed between clearing the word and waking.
+ * mqshm_look_interval(): a waker may be killed, or stopped, between its store and waking.
  */
 #ifndef MQSHM_WAIT_H
 #define MQSHM_WAIT_H
 
 #include "backend.h"
 
-/* Who waits for room naps from here, so as to use what is free before it is woken; naps double to MQSHM_LIVENESS_NS. */
+/* Who waits for room naps from here, so as to use what is free before it is woken; naps double to mqshm_look_interval(). */
 #define MQSHM_ROOM_NAP_NS 1000000u
 
 /* What a handle remembers from wait to wait. */
@@ -43,7 +43,7 @@ struct mqshm_wait {
 	void *arg;
 	uint32_t *cancelled; /* set by mqshm_..._cancel(), NULL: can't be */
 	int timeout_ms;
-	uint64_t first_nap_ns; /* sleeps double from here; 0: all are MQSHM_LIVENESS_NS */
+	uint64_t first_nap_ns; /* sleeps double from here; 0: all are mqshm_look_interval() */
 	uint64_t deadline_ns;  /* 0: timeout_ms from the first call */
 
 	/* private */

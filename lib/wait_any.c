@@ -88,7 +88,7 @@ struct words {
 	bool room; /* one of them is for room */
 };
 
-/* False: too many, or of several backends. */
+/* False: too many, or of several backends, or of one that can't. */
 static bool arm(const struct mqshm_wait_item *items, size_t count, struct words *words)
 {
 	struct mqshm_waitable w;
@@ -99,11 +99,12 @@ static bool arm(const struct mqshm_wait_item *items, size_t count, struct words 
 	for (size_t i = 0; i < count; i++) {
 		if (!waitable(&items[i], &w))
 			continue;
-		if (words->count == MQSHM_SLEEP_ANY_MAX || (words->count && words->backend != w.mapping->backend))
+		if (words->count == MQSHM_SLEEP_ANY_MAX || !w.mapping->backend->sleep_any ||
+		    (words->count && words->backend != w.mapping->backend))
 			return false;
 		words->backend = w.mapping->backend;
 		words->word[words->count] = &w.armed->word;
-		words->value[words->count++] = mqshm_arm(w.armed);
+		words->value[words->count++] = mqshm_arm(w.mapping, w.armed);
 		words->room |= items[i].producer != NULL;
 	}
 	smp_mb(); /* MO-2, MO-5: armed before we look again */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See watch.h. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -279,6 +280,33 @@ static int copy_names(struct mqshm_watch *w, const char *const *names, size_t co
 	return 0;
 }
 
+/* Let the backends up to count have an end. */
+static void end(struct mqshm_watch *w, int count)
+{
+	for (int i = 0; i < count; i++) {
+		w->private = w->privates[i];
+		w->backends[i]->watch_end(w);
+	}
+	free(w->names);
+	free(w->events);
+	free(w);
+}
+
+static int begin_all(struct mqshm_watch *w)
+{
+	int i, rc = w->backend_count = mqshm_backends(w->backends);
+
+	for (i = 0; i < w->backend_count; i++) {
+		rc = w->backends[i]->watch_begin(w);
+		if (rc)
+			break;
+		w->privates[i] = w->private;
+	}
+	if (rc < 0)
+		w->backend_count = i;
+	return rc < 0 ? rc : 0;
+}
+
 int mqshm_watch_open(struct mqshm_watch **out, const char *const *names, size_t count, unsigned flags)
 {
 	KEEP_ERRNO;
@@ -291,18 +319,40 @@ int mqshm_watch_open(struct mqshm_watch **out, const char *const *names, size_t 
 	w->pid = getpid();
 	w->flags = flags;
 	rc = flags & ~(unsigned)MQSHM_WATCH_NEW ? mqshm_error(-EINVAL, "unknown flags 0x%x", flags)
-						: mqshm_backend_get(&w->backend);
+						: copy_names(w, names, count);
 	if (!rc)
-		rc = copy_names(w, names, count);
-	if (!rc)
-		rc = w->backend->watch_begin(w);
+		rc = begin_all(w);
 	if (rc) {
-		free(w->names);
-		free(w->events);
-		free(w);
+		end(w, w->backend_count);
 		return rc;
 	}
 	*out = w;
+	return 0;
+}
+
+/* Look, and sleep until there is something to look at or the deadline has come. */
+static int wait(struct mqshm_watch *w, uint64_t deadline)
+{
+	struct pollfd fds[MQSHM_BACKENDS];
+	uint64_t until = deadline, now;
+	struct timespec nap;
+
+	for (int i = 0; i < w->backend_count; i++) {
+		uint64_t again = MQSHM_FOREVER;
+
+		w->private = w->privates[i];
+		w->backends[i]->watch_look(w, &again);
+		fds[i] = (struct pollfd){ .fd = w->backends[i]->watch_fd(w), .events = POLLIN };
+		if (again < until)
+			until = again;
+	}
+	now = mqshm_now_ns();
+	if (w->count || now >= until)
+		return 0;
+	nap = (struct timespec){ (time_t)((until - now) / 1000000000u), (long)((until - now) % 1000000000u) };
+	if (ppoll(fds, (nfds_t)w->backend_count, until == MQSHM_FOREVER ? NULL : &nap, NULL) < 0)
+		return errno == EINTR ? mqshm_error(-EINTR, "interrupted by a signal")
+				      : mqshm_error(mqshm_errno(), "waiting for changes: %s", strerror(errno));
 	return 0;
 }
 
@@ -320,7 +370,7 @@ int mqshm_watch_next(struct mqshm_watch *w, struct mqshm_watch_event *event, int
 			w->lost = false;
 			return mqshm_error(-ENOMEM, "no memory: some events were lost");
 		}
-		rc = w->backend->watch_wait(w, deadline);
+		rc = wait(w, deadline);
 		if (rc)
 			return rc;
 		if (!w->count && !w->lost && mqshm_now_ns() >= deadline)
@@ -340,9 +390,6 @@ int mqshm_watch_close(struct mqshm_watch *w)
 		return 0;
 	if (w->pid != getpid())
 		rc = mqshm_error(-ECHILD, "the watch belongs to a parent process");
-	w->backend->watch_end(w);
-	free(w->names);
-	free(w->events);
-	free(w);
+	end(w, w->backend_count);
 	return rc;
 }

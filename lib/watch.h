@@ -7,8 +7,9 @@
 #define MQSHM_LIB_WATCH_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
-#include "layout.h"
+#include "backend.h"
 #include "mqshm/watch.h"
 
 /* A participant as it was when last looked at. */
@@ -28,7 +29,9 @@ struct watch_queue {
 };
 
 struct mqshm_watch {
-	const struct mqshm_backend *backend;
+	const struct mqshm_backend *backends[MQSHM_BACKENDS];
+	void *privates[MQSHM_BACKENDS];
+	int backend_count;
 	int32_t pid; /* whose it is */
 	unsigned flags;
 	char (*names)[MQSHM_NAME_MAX + 1]; /* what to watch, NULL: all */
@@ -36,8 +39,22 @@ struct mqshm_watch {
 	struct mqshm_watch_event *events;
 	size_t first, count, room; /* events[first .. first + count) are to be told */
 	bool lost;		   /* no memory for one */
-	void *private;		   /* the backend's */
+	void *private;		   /* of the backend whose turn it is */
 };
+
+/* Where queues are files: what watch_files.c needs to know. */
+struct watch_place {
+	const struct mqshm_backend *backend;
+	bool told; /* a descriptor is ready when the epoch has changed since its last read of offset 0 */
+	int (*open_file)(const char *name, int flags, struct stat *st); /* a descriptor to pread() from; -errno */
+	/* Does participant i live? processes: look at its process, too. NULL: its state says so. */
+	bool (*alive)(int fd, const struct mqshm_participant *participant, uint32_t i, bool processes);
+};
+
+int watch_files_begin(struct mqshm_watch *w, const struct watch_place *place);
+void watch_files_look(struct mqshm_watch *w, uint64_t *again);
+int watch_files_fd(const struct mqshm_watch *w);
+void watch_files_end(struct mqshm_watch *w);
 
 bool watch_wants(const struct mqshm_watch *w, const char *name);
 

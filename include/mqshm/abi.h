@@ -12,10 +12,12 @@
  * Protocol changelog
  *   1  first version
  *   2  slow-consumer policies, eviction with its reason, named consumers with a lease
+ *   2  (no change of the layout) ioctls of the kernel module
  */
 #ifndef MQSHM_ABI_H
 #define MQSHM_ABI_H
 
+#include <linux/ioctl.h>
 #include <linux/types.h>
 
 #define MQSHM_MAGIC 0x4D5153484D454D00ULL /* "MQSHMEM\0", most significant byte first */
@@ -217,6 +219,169 @@ struct mqshm_node {
 #define MQSHM_LOCK_REPAIR(i) (MQSHM_LOCK_LIFECYCLE + 1 + (i)) /* who ends the role of a dead owner, or takes its slot */
 #define MQSHM_LOCK_OWNER(i, generation) (MQSHM_LOCK_LIFECYCLE + 512 * ((generation) + 1LL) + (i)) /* the owner itself */
 
+/* ---- kernel: ioctls of /dev/mqshm/control (C) and of a queue's node /dev/mqshm/<name> (Q) ---- */
+
+/*
+ * The module keeps a queue's memory and writes the region info alone; who attaches maps info read-only, and of the rest
+ * what its role may write. mmap() takes exactly one region, at its offset in the object: a consumer's own area is
+ * one (consumer_stride bytes), all areas together another (producers, read-only). A descriptor has at most one role in
+ * its life, which belongs to the process that attached and ends when that dies, executes another program or closes the
+ * descriptor; only that process may map and use it. pread() of a descriptor without a role gives the object without the nodes.
+ *
+ * Each struct begins with its size; 0 in what is reserved, and unknown flags are refused (-EINVAL).
+ */
+#define MQSHM_IOC_MAGIC 0xB7
+
+/* words to sleep on */
+#define MQSHM_WORD_DATA 0  /* info->data */
+#define MQSHM_WORD_ROOM 1  /* info->room */
+#define MQSHM_WORD_EVENT 2 /* info->event */
+#define MQSHM_WORD_LOCK 3  /* producer->lock: compared and slept on, never armed */
+#define MQSHM_WORDS 4
+
+/* C: -EEXIST, -ENOMEM (also a cgroup's limit), -ENOSPC (too many queues), -EDQUOT (the user's share), -EFBIG. The node
+ * belongs to the caller's effective uid and gid. */
+struct mqshm_ioc_create {
+	__u32 size;
+	__u32 flags; /* MQSHM_IOC_TO_ATTACH */
+	__u8 name[64];
+	__u32 node_count; /* the following as in struct mqshm_info; no defaults */
+	__u32 block_size;
+	__u32 max_producers;
+	__u32 max_consumers;
+	__u32 node_align;
+	__u32 queue_flags;
+	__u32 slow_policy;
+	__u32 slow_ms;
+	__u32 mode; /* permission bits of the node */
+	__u32 metadata_bytes;
+	__aligned_u64 base_position;
+	__u8 metadata[256];
+};
+/* Counts as used from now on: goes when this descriptor of control is closed, if nobody has attached by then. */
+#define MQSHM_IOC_TO_ATTACH 1
+
+/* C: -ENOENT, -EPERM (neither owner nor CAP_SYS_ADMIN), -EBUSY (in use, without MQSHM_IOC_FORCE) */
+struct mqshm_ioc_remove {
+	__u32 size;
+	__u32 flags; /* MQSHM_IOC_FORCE: end all roles first */
+	__u8 name[64];
+};
+#define MQSHM_IOC_FORCE 1
+
+#define MQSHM_IOC_PRODUCER 1
+#define MQSHM_IOC_CONSUMER 2
+
+/*
+ * Q, open for reading and writing. -ENODEV: the queue is gone; -EBUSY: no slot is free, or the name is in use; -EPERM: the name's
+ * cursor belongs to another user or is of the other kind; -EBADMSG: the ring's positions make no sense.
+ * The caller then has the role: a producer takes over the ring (if exclusive; else at its first lock), a consumer finds the
+ * sequence of its position.
+ */
+struct mqshm_ioc_attach {
+	__u32 size;
+	__u32 role;	/* MQSHM_IOC_PRODUCER, _CONSUMER */
+	__u32 flags;	/* MQSHM_ROLE_LOSSY */
+	__u32 start;	/* consumers: 0 latest, 1 oldest, 2 beginning */
+	__u32 lease_ms; /* with a name, else 0 */
+	__u8 name[32];
+	/* out */
+	__u32 participant; /* index in the participants' table */
+	__u32 state;	   /* its state word while the role is ours */
+	__u32 resumed;	   /* 1: the cursor of a former consumer of this name */
+	__aligned_u64 position; /* consumers: the cursor */
+};
+
+/* Q, the owner: end our own role in order. Closing without it counts as a crash. */
+struct mqshm_ioc_detach {
+	__u32 size;
+	__u32 how; /* producers: MQSHM_EPOCH_CLOSED or _CRASHED. Consumers: MQSHM_EPOCH_NONE also gives up a lease */
+};
+
+/* Q, with a role. ARM: make an even word odd; value: out. WAKE: make an odd word even, and wake all who sleep on it. */
+struct mqshm_ioc_word {
+	__u32 size;
+	__u32 word; /* MQSHM_WORD_... */
+	__u32 value;
+	__u32 reserved;
+};
+
+/* Q, with a role: sleep while the word is value and the role is ours, at most ns (all ones: no limit). 0 whatever woke us,
+ * -EINTR a signal. Relative, as a process in a time namespace has another clock. */
+struct mqshm_ioc_wait {
+	__u32 size;
+	__u32 word;
+	__u32 value;
+	__u32 reserved;
+	__aligned_u64 ns;
+};
+
+/*
+ * Q: end the role of another, or make a consumer lossy. By the queue's owner or CAP_SYS_ADMIN (why MQSHM_WHY_BY_HAND), or by a
+ * producer: MQSHM_WHY_SLOW where the queue has that policy, MQSHM_WHY_HOSTILE where the module, too, finds the cursor out of
+ * bounds. -ESRCH: it is not there (any more), -EPERM.
+ */
+struct mqshm_ioc_end {
+	__u32 size;
+	__u32 participant;
+	__u32 state; /* the state word of the one that is meant, 0: whoever it is */
+	__u32 why;
+	__u32 flags; /* MQSHM_IOC_DEMOTE */
+	__u32 reserved;
+};
+#define MQSHM_IOC_DEMOTE 1
+
+#define MQSHM_IOC_CREATE _IOW(MQSHM_IOC_MAGIC, 0, struct mqshm_ioc_create)
+#define MQSHM_IOC_REMOVE _IOW(MQSHM_IOC_MAGIC, 1, struct mqshm_ioc_remove)
+#define MQSHM_IOC_ATTACH _IOWR(MQSHM_IOC_MAGIC, 2, struct mqshm_ioc_attach)
+#define MQSHM_IOC_DETACH _IOW(MQSHM_IOC_MAGIC, 3, struct mqshm_ioc_detach)
+#define MQSHM_IOC_ARM _IOWR(MQSHM_IOC_MAGIC, 4, struct mqshm_ioc_word)
+#define MQSHM_IOC_WAKE _IOW(MQSHM_IOC_MAGIC, 5, struct mqshm_ioc_word)
+#define MQSHM_IOC_WAIT _IOW(MQSHM_IOC_MAGIC, 6, struct mqshm_ioc_wait)
+#define MQSHM_IOC_END _IOW(MQSHM_IOC_MAGIC, 7, struct mqshm_ioc_end)
+/* Q, with a role: when it returns, nobody whose slot said JOINING at the call still joins. For take-overs. */
+#define MQSHM_IOC_SYNC _IO(MQSHM_IOC_MAGIC, 8)
+
+/* io_uring: IORING_OP_URING_CMD with this cmd_op completes with 0 when at least count messages are there for a consumer (or
+ * its stream has ended), or room for count messages of block_size for a producer; -ECONNABORTED: the role has ended. */
+#define MQSHM_URING_WAIT _IOW(MQSHM_IOC_MAGIC, 9, struct mqshm_uring_wait)
+struct mqshm_uring_wait { /* in the 16 bytes of the SQE for commands */
+	__u32 count; /* 1..node_count */
+	__u32 reserved[3];
+};
+
+/* ---- geometry ---- */
+
+/* A node of the largest message, in bytes. */
+static inline __u64 mqshm_node_bytes(const struct mqshm_info *info)
+{
+	return ((__u64)info->node_header_bytes + info->block_size + info->node_align - 1) & ~((__u64)info->node_align - 1);
+}
+
+static inline __u64 mqshm_page_up(const struct mqshm_info *info, __u64 bytes)
+{
+	return (bytes + info->page_bytes - 1) & ~((__u64)info->page_bytes - 1);
+}
+
+/*
+ * Where everything is, from node_count, block_size, max_producers, max_consumers, node_align, page_bytes and consumer_stride
+ * (in range, the last two and node_align powers of two or multiples as said above): each region begins on the first page behind the
+ * one before. The ring has room for one node more than node_count: what may be lost before its end is less than one.
+ */
+static inline void mqshm_lay_out(struct mqshm_info *info)
+{
+	__u64 slots = (__u64)info->max_producers + info->max_consumers;
+
+	info->node_header_bytes = (__u32)((sizeof(struct mqshm_node) + info->node_align - 1) & ~(info->node_align - 1));
+	info->ring_bytes = mqshm_page_up(info, ((__u64)info->node_count + 1) * mqshm_node_bytes(info));
+	info->participants_offset = sizeof *info;
+	info->producer_offset = mqshm_page_up(info, sizeof *info + slots * sizeof(struct mqshm_participant));
+	info->consumers_offset = info->producer_offset + mqshm_page_up(info, sizeof(struct mqshm_producer_page));
+	info->nodes_offset = info->consumers_offset +
+			     mqshm_page_up(info, (__u64)info->max_consumers * info->consumer_stride);
+	info->total_bytes = info->nodes_offset + info->ring_bytes;
+}
+
 /* ---- held against tests/abi/layout.txt for 32 and 64 bit ---- */
 
 #ifdef __cplusplus
@@ -238,5 +403,13 @@ MQSHM_ASSERT(__builtin_offsetof(struct mqshm_producer_page, need) == 1024);
 MQSHM_ASSERT(sizeof(struct mqshm_producer_page) == 1152);
 MQSHM_ASSERT(sizeof(struct mqshm_consumer_area) == 64);
 MQSHM_ASSERT(sizeof(struct mqshm_node) == 24);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_create) == 376);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_remove) == 72);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_attach) == 72);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_detach) == 8);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_word) == 16);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_wait) == 24);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_end) == 24);
+MQSHM_ASSERT(sizeof(struct mqshm_uring_wait) == 16);
 
 #endif

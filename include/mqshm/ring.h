@@ -34,6 +34,11 @@ struct mqshm_ring {
 	uint32_t max_producers, max_consumers;
 	uint32_t flags;
 	uint32_t slow_policy, slow_ms;
+
+	/* Where somebody else joins for us: wait until nobody joins any more who did when this was called. NULL: they do it
+	 * themselves. */
+	void (*sync)(void *arg);
+	void *sync_arg;
 };
 
 /* Does a state word say that somebody reads or writes there? */
@@ -446,11 +451,16 @@ static inline bool writer_publish(struct mqshm_writer *w)
  * The state of a consumer for a take-over. One that joins agrees with us by its state word whether its cursor counts: it
  * says LIVE only if no take-over has passed over it, so a LIVE cursor can always be believed. (Looking at head once more
  * after saying LIVE would not do: between the two, one take-over may ignore it, write, and die, and the next believe it.)
+ * One whom the kernel joins is waited for.
  */
-static inline uint32_t writer_settle_joiner(uint32_t *word)
+static inline uint32_t writer_settle_joiner(const struct mqshm_ring *r, uint32_t *word)
 {
 	uint32_t state = smp_load_acquire(word);
 
+	if (r->sync && MQSHM_SLOT_STATE(state) == MQSHM_SLOT_JOINING) {
+		r->sync(r->sync_arg);
+		return MQSHM_SLOT_STATE(smp_load_acquire(word)); /* JOINING again: another, that sees our head */
+	}
 	for (int tries = 0; tries < 1000 && MQSHM_SLOT_STATE(state) == MQSHM_SLOT_JOINING; tries++) {
 		if (try_cmpxchg(word, &state, (state & ~0xffu) | MQSHM_SLOT_PASSED, ACQ_REL)) /* MO-14 */
 			return MQSHM_SLOT_PASSED;
@@ -506,7 +516,7 @@ static inline int writer_take_over(struct mqshm_writer *w)
 
 		if (!(bits >> slot % 64 & 1))
 			continue;
-		state = writer_settle_joiner(&ring_consumer(r, slot)->state);
+		state = writer_settle_joiner(r, &ring_consumer(r, slot)->state);
 		if (state != MQSHM_SLOT_LIVE && state != MQSHM_SLOT_LEASED)
 			continue;
 		cursor = smp_load_acquire(&ring_area(r, slot)->position); /* MO-4 */
@@ -820,28 +830,23 @@ static inline int reader_join(struct mqshm_reader *rd, int start, bool adopt)
 }
 
 /*
- * Take on the cursor of a LEASED slot, as its owner of the next generation; rd->lossy says whether it was lossy from the
- * start, else one without a bit was demoted. When it is reliable it has held the
- * producer back all the time, so nothing needs to be looked at twice: one store of the state makes it ours. 0 or -EBADMSG.
+ * A reader's private state from what a former one of its name has left in its area; rd->state and rd->lossy say what it is now.
+ * Nothing but the reader changes. 0 or -EBADMSG.
  */
-static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
+static inline int reader_restore(struct mqshm_reader *rd)
 {
 	const struct mqshm_ring *r = rd->ring;
-	struct mqshm_participant *participant = &r->participants[r->max_producers + rd->slot];
-	bool reliable = smp_load_acquire(&r->info->reliable[rd->slot / 64]) >> rd->slot % 64 & 1;
 	uint64_t tail, next, position, sequence;
 	int rc = ring_read_tail(r, &tail, &next);
 
 	rd->area = ring_area(r, rd->slot);
-	rd->state_word = &participant->state;
-	rd->state = generation << 8 | (!reliable && !rd->lossy ? MQSHM_SLOT_DEMOTED : MQSHM_SLOT_LIVE);
-	rd->lossy = !reliable;
+	rd->state_word = &ring_consumer(r, rd->slot)->state;
 	rd->racy = rd->lossy || r->slow_policy;
 	position = READ_ONCE(rd->area->position);
 	sequence = READ_ONCE(rd->area->sequence);
 	if (rc || position < r->base || position > tail || position % r->align || sequence > next)
 		return -EBADMSG;
-	if (reliable) {
+	if (!rd->lossy) {
 		if (READ_ONCE(r->producer->head) > position)
 			return -EBADMSG;
 		rc = reader_sequence_at(r, position, &sequence); /* the one in the area may be ahead of position */
@@ -854,7 +859,67 @@ static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
 	rd->laps = 0;
 	rd->missed = READ_ONCE(rd->area->missed);
 	rd->overwritten = READ_ONCE(rd->area->overwritten);
-	smp_store_release(&participant->state, rd->state);
+	return 0;
+}
+
+/*
+ * Take on the cursor of a LEASED slot, as its owner of the next generation; rd->lossy says whether it was lossy from the
+ * start, else one without a bit was demoted. When it is reliable it has held the
+ * producer back all the time, so nothing needs to be looked at twice: one store of the state makes it ours. 0 or -EBADMSG.
+ */
+static inline int reader_resume(struct mqshm_reader *rd, uint32_t generation)
+{
+	const struct mqshm_ring *r = rd->ring;
+	bool reliable = smp_load_acquire(&r->info->reliable[rd->slot / 64]) >> rd->slot % 64 & 1;
+	int rc;
+
+	rd->state = generation << 8 | (!reliable && !rd->lossy ? MQSHM_SLOT_DEMOTED : MQSHM_SLOT_LIVE);
+	rd->lossy = !reliable;
+	rc = reader_restore(rd);
+	if (!rc)
+		smp_store_release(&ring_consumer(r, rd->slot)->state, rd->state);
+	return rc;
+}
+
+/*
+ * The kernel has made us a live consumer with its cursor at `position`, but can't read nodes: find the sequence. A reliable cursor
+ * stays good; a lossy reader, or one that was demoted meanwhile, may be lapped and then starts anew. 0 or -EBADMSG.
+ */
+static inline int reader_joined(struct mqshm_reader *rd, int start, uint64_t position)
+{
+	const struct mqshm_ring *r = rd->ring;
+	uint64_t sequence;
+
+	rd->area = ring_area(r, rd->slot);
+	rd->state_word = &ring_consumer(r, rd->slot)->state;
+	rd->racy = rd->lossy || r->slow_policy;
+	for (int tries = 0;; tries++) {
+		int rc = reader_sequence_at(r, position, &sequence);
+
+		smp_rmb(); /* MO-6: it may be overwritten already */
+		if ((rd->lossy || reader_demoted(rd)) && READ_ONCE(r->producer->head) > position) {
+			rc = tries > 1000 ? -EBADMSG : ring_read_tail(r, &position, &sequence);
+			if (rc)
+				return rc;
+			if (start != 0)
+				position = smp_load_acquire(&r->producer->head);
+			continue;
+		}
+		if (rc)
+			return rc;
+		break;
+	}
+	rd->position = rd->tail = position;
+	rd->offset = ring_offset(r, position);
+	rd->sequence = sequence;
+	rd->laps = 0;
+	rd->missed = start == 2 ? sequence : 0;
+	rd->overwritten = 0;
+	WRITE_ONCE(rd->area->sequence, sequence);
+	WRITE_ONCE(rd->area->joined, sequence);
+	WRITE_ONCE(rd->area->missed, rd->missed);
+	WRITE_ONCE(rd->area->overwritten, 0);
+	smp_store_release(&rd->area->position, position); /* MO-4 */
 	return 0;
 }
 

@@ -51,6 +51,7 @@ def test_create_or_open(name):
         again = manager.create_or_open(name)
         assert again is not queue and again.capacity() == 1024
         again.close()
+        assert manager.close_queue(name) is False
         assert not manager.create_or_open(name).is_closed()
     assert typed.is_closed() and not QueueManager().exists(name)
     with pytest.raises(OSError) as caught:
@@ -206,6 +207,18 @@ def test_a_stream_that_ended_is_not_waited_for(name):
             another.push(b"3")
             b.push(b"4", 2**64 - 1)  # that one is waited for
             assert view.next()[0] == b"3"
+
+
+def test_the_end_of_a_stream_does_not_keep_it_awake(name, monkeypatch):
+    """Its descriptor is readable for good."""
+    with mq.Producer(name, 8, 64) as producer:
+        view, sleeps, sleep = QueueManager().merge_queues([name], 200), [], mq.MergedQueueView._sleep
+        producer.push(b"x")
+    assert view.next()[0] == b"x"
+    monkeypatch.setattr(mq.MergedQueueView, "_sleep", lambda *args: (sleeps.append(1), sleep(*args)))
+    assert view.next() is None
+    assert 1 <= len(sleeps) < 50
+    view.close()
 
 
 def test_merge_of_queues_that_overwrite(name):

@@ -154,6 +154,16 @@ def test_held_until_the_first_pop(name):
         assert numbers(b) == [8]
 
 
+def test_the_size_before_the_first_pop(name):
+    with RingQueue(name, config()) as a, RingQueue(name) as b, RingQueue(name) as c:
+        for i in range(5):
+            a.push(b"%d" % i)
+        assert numbers(b) == [0, 1, 2, 3, 4]
+        assert a.size() == 0  # it has pushed: what the slowest of the others has before it
+        assert c.size() == 5 and not c.empty() and not c.full()  # what it would find
+        assert len(numbers(c)) == 5 and c.size() == 0
+
+
 def test_everybody_gets_everything(name):
     with RingQueue(name, config()) as a, RingQueue(name) as b:
         assert a.try_pop() is None and b.try_pop() is None
@@ -446,14 +456,30 @@ def test_a_child_of_fork_opens_its_own(name):
         fresh.close()
 
 
-def test_c_plus_plus_and_the_tool_see_the_same_queue(name):
-    tool = os.environ.get("MQSHM")
-    if not tool:
-        pytest.skip("needs MQSHM, the tool")
-    with RingQueue(name, config(user_metadata="seen")) as queue:
-        queue.push(b"x")
-        said = subprocess.run([tool, "stat", name], stdout=subprocess.PIPE, text=True, check=True).stdout
-        assert "seen" in said
+def test_with_a_ring_queue_of_c_plus_plus(name):
+    peer = os.environ.get("MQSHM_PEER")
+    if not peer:
+        pytest.skip("needs MQSHM_PEER, see tests/python/package.sh")
+    # The sizes are those of who comes first, the metadata too.
+    there = config(has_timestamp=True, timeout_ms=-1, user_metadata="from Python", extra_queue_names=["x"])
+    with RingQueue(name + "i", there) as to, RingQueue(name + "o", there) as back:
+        assert back.try_pop() is None
+        child = subprocess.Popen([peer, name + "i", name + "o"])
+        for i in range(100):
+            to.push(b"%d" % i, i)
+            assert back.pop() == (b"%d" % i, i)
+        to.push(b"")
+        assert back.pop()[0] == b"" and child.wait() == 0
+        assert to.get_stats().total_popped == 101
+    child = subprocess.Popen([peer, name + "i", name + "o"])
+    manager = mq.QueueManager()
+    while not (manager.exists(name + "o") and manager.get_stats(name + "o").producer_count):
+        time.sleep(0.001)
+    with RingQueue(name + "o", there) as back, RingQueue(name + "i", there) as to:
+        assert back.capacity() == to.capacity() == 5 and back.config.block_size == 100
+        assert back.metadata() == "from C++" and back.extra_queue_names == []
+        to.push(b"")
+        assert back.pop()[0] == b"" and child.wait() == 0
 
 
 # ---- threads

@@ -199,9 +199,10 @@ static void push_racing(void *arg)
 {
 	struct race *race = arg;
 	struct mqshm_producer *p = open_producer(race->name, NULL);
+	uint64_t messages = test_scaled(600000);
 
 	UNTIL(GET(race->attached) == 4);
-	for (uint64_t i = 0; i < 600000; i++) {
+	for (uint64_t i = 0; i < messages; i++) {
 		size_t size = payload_size(i, BLOCK);
 
 		payload_fill(in, size, i);
@@ -209,7 +210,7 @@ static void push_racing(void *arg)
 		if (i % 4096 == 0)
 			sched_yield();
 	}
-	SET(race->pushed, 600000);
+	SET(race->pushed, messages);
 	EXPECT(mqshm_producer_close(p), 0);
 }
 

@@ -360,20 +360,25 @@ TEST(demoted_while_it_looks)
 /* A producer that is slow to punish must not hit who has come into the slot since. */
 TEST(only_the_one_that_is_meant)
 {
-	struct mqshm_queue_options q = geometry(NODES, 8, 0);
+	struct mqshm_queue_options q = slow_queue(MQSHM_SLOW_DEMOTE, 0);
 	const char *name = test_queue("meant");
 	struct mqshm_producer *p = open_producer(name, &q);
 	struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
 	struct mqshm_waitable w;
+	struct mqshm_mapping *m;
+	uint32_t i, word;
 	uint64_t value;
 
 	push_numbers(p, 0, 2);
-	mqshm_consumer_waitable(c, &w);
-	CHECK(!w.mapping->backend->evict(w.mapping, w.mapping->participant, w.mapping->state - 0x100, MQSHM_WHY_SLOW));
-	CHECK(!w.mapping->backend->demote(w.mapping, w.mapping->participant, w.mapping->state - 0x100, MQSHM_WHY_SLOW));
+	mqshm_producer_waitable(p, &w);
+	m = w.mapping;
+	i = m->ring.max_producers + (uint32_t)mqshm_consumer_id(c);
+	word = m->ring.participants[i].state;
+	CHECK(!m->backend->evict(m, i, word - 0x100, MQSHM_WHY_SLOW));
+	CHECK(!m->backend->demote(m, i, word - 0x100, MQSHM_WHY_SLOW));
 	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), 8);
 	EXPECT(mqshm_consumer_demoted(c), 0);
-	CHECK(w.mapping->backend->demote(w.mapping, w.mapping->participant, w.mapping->state, MQSHM_WHY_SLOW));
+	CHECK(m->backend->demote(m, i, word, MQSHM_WHY_SLOW));
 	EXPECT(mqshm_consumer_demoted(c), 1);
 	EXPECT(mqshm_consumer_close(c), 0);
 	EXPECT(mqshm_producer_close(p), 0);

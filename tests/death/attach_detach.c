@@ -64,7 +64,7 @@ static void come_and_go_200_times(uint32_t flags)
 
 	s->name = test_queue("come-and-go");
 	s->flags = flags;
-	for (int i = 0; i < KILLS; i++) {
+	for (int i = 0; i < kills(); i++) {
 		uint64_t start, rounds = GET(s->rounds);
 		struct mqshm_stat *stat = NULL;
 		struct mqshm_producer *p;
@@ -90,7 +90,7 @@ static void come_and_go_200_times(uint32_t flags)
 		}
 		check_gone(s->name);
 	}
-	printf("# %d of %d left a queue for gc\n", left, KILLS / 2);
+	printf("# %d of %d left a queue for gc\n", left, kills() / 2);
 	recovery_print(&recovery);
 }
 
@@ -117,7 +117,7 @@ TEST(beside_those_who_stay)
 	s->flags = MQSHM_SHARED;
 	keep = open_producer(s->name, options(s->flags));
 	c = open_consumer(s->name, NULL, MQSHM_FROM_OLDEST, MQSHM_LOSSY);
-	for (int i = 0; i < KILLS; i++) {
+	for (int i = 0; i < kills(); i++) {
 		uint64_t start, rounds = GET(s->rounds);
 		pid_t victim = spawn(come_and_go, s);
 		struct mqshm_message m;

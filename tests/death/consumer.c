@@ -105,7 +105,7 @@ TEST(killed_200_times_under_load)
 	survivor = spawn(survive, s);
 	UNTIL(GET(s->ready) == 1);
 	producer = spawn(push_on, s);
-	for (int i = 0; i < KILLS; i++) {
+	for (int i = 0; i < kills(); i++) {
 		uint64_t start, popped = GET(s->popped), pushed, survived;
 		pid_t victim = spawn(read_until_killed, s);
 

@@ -146,7 +146,7 @@ TEST(killed_200_times_under_load)
 		writers[i] = spawn(push_on, &producers[i]);
 	}
 	UNTIL(GET(s->ready) == 1 + PRODUCERS);
-	for (uint32_t life = 0; life < KILLS; life++) {
+	for (uint32_t life = 0; life < (uint32_t)kills(); life++) {
 		uint64_t start, before[PRODUCERS];
 		pid_t victim;
 
@@ -174,10 +174,10 @@ TEST(killed_200_times_under_load)
 	join(readers[0]);
 	for (int i = 0; i < PRODUCERS; i++)
 		CHECK_EQ(s->seen[i], s->pushed[i]);
-	for (int i = 0; i < KILLS; i++)
+	for (int i = 0; i < kills(); i++)
 		CHECK(s->victim_seen[i] == s->known[i] || s->victim_seen[i] == s->known[i] + 1);
 	printf("# %d kills hit the holder of the lock\n", held);
-	CHECK(held >= KILLS / 2);
+	CHECK(held >= kills() / 2);
 	check_gone(s->name);
 	recovery_print(&recovery);
 }

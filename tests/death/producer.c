@@ -120,7 +120,7 @@ TEST(killed_200_times_under_load)
 		readers[i] = spawn(consume, &consumers[i]);
 	}
 	UNTIL(GET(s->ready) == CONSUMERS);
-	for (uint64_t kill_number = 1; kill_number <= KILLS; kill_number++) {
+	for (uint64_t kill_number = 1; kill_number <= (uint64_t)kills(); kill_number++) {
 		pid_t victim = spawn(push_until_killed, s);
 		uint64_t start;
 
@@ -160,7 +160,7 @@ TEST(taken_over_200_times_at_once)
 		readers[i] = spawn(consume, &consumers[i]);
 	}
 	UNTIL(GET(s->ready) == CONSUMERS);
-	for (uint64_t kill_number = 1; kill_number <= KILLS; kill_number++) {
+	for (uint64_t kill_number = 1; kill_number <= (uint64_t)kills(); kill_number++) {
 		pid_t victim = spawn(push_until_killed, s);
 		uint64_t start = test_now_ns();
 

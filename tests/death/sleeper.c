@@ -65,7 +65,7 @@ TEST(in_pop_100_times)
 	p = open_producer(s->name, &q);
 	reader = spawn(read_all, s);
 	UNTIL(GET(s->ready) == 1);
-	for (int i = 0; i < KILLS / 2; i++) {
+	for (int i = 0; i < kills() / 2; i++) {
 		pid_t victim = spawn(sleep_in_pop, s);
 		uint64_t start;
 
@@ -92,7 +92,7 @@ TEST(in_push_100_times)
 
 	s->name = test_queue("push");
 	c = open_consumer(s->name, &q, MQSHM_FROM_OLDEST, 0);
-	for (int i = 0; i < KILLS / 2; i++) {
+	for (int i = 0; i < kills() / 2; i++) {
 		pid_t victim = spawn(sleep_in_push, s);
 		uint64_t start;
 		ssize_t n;

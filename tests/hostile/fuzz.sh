@@ -18,7 +18,7 @@ seconds=${seconds:-10}
 seed=${MQSHM_SEED:-$RANDOM$RANDOM}
 export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=16:allocator_may_return_null=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-limits=(-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64)
+limits=(-timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=64)
 
 have clang clang "fuzzing" || conclude
 cat > "$OUT/probe.c" << 'END'
@@ -38,7 +38,7 @@ fi
 image_sources()
 {
 	printf '%s -Dclock_gettime=fuzz_clock_gettime -Itests/hostile/probes/shim\n' tests/hostile/probes/fuzz_{image,stat}.c \
-		lib/{producer,consumer,wait,lock,backend,layout,error,queue,log,notify}.c
+		lib/{producer,consumer,wait,lock,backend,attach,layout,error,queue,list,log,notify}.c
 }
 tool_sources()
 {

@@ -44,7 +44,7 @@ RULES = [
     Rule("MO-2", "probe_publish", TAIL, Access("load", r"info->data\.word", 4)),
     Rule("MO-2", "posix_wake_all", Access("store", r"atomic_add\(&info->epoch"),
          Access("call", r"mqshm_wake\(&p->base, &info->data\)")),
-    Rule("MO-2", "mqshm_wait", Access("call", r"w->value = mqshm_arm\(w->armed\)"), RETURN),
+    Rule("MO-2", "mqshm_wait", Access("call", r"w->value = mqshm_arm\(w->mapping, w->armed\)"), RETURN),
     Rule("MO-3", "probe_make_room", HEAD, RELIABLE),
     Rule("MO-3", "probe_make_room", HEAD, READ_CURSOR),
     Rule("MO-3", "probe_take_over", Access("store", r"smp_store_release\(&p->head, head\)"), RETURN),

@@ -217,6 +217,14 @@ const struct mqshm_backend mqshm_backend_posix = {
 	.check = fake_check, .evict = fake_evict, .demote = fake_demote, .check_self = fake_check_self,
 };
 
+static int no_module(bool say)
+{
+	(void)say;
+	return -ENODEV;
+}
+
+const struct mqshm_backend mqshm_backend_kernel = { .name = "kernel", .probe = no_module };
+
 /* ---- stat over the same image: fuzz_stat.c ---- */
 
 int fuzz_stat(const void *image, size_t size, uint64_t file_bytes, struct mqshm_stat **out);
@@ -351,7 +359,8 @@ static void pop_step(struct mqshm_consumer *c, unsigned kind)
 		for (int i = 0; i < rc; i++)
 			use(&m[i]);
 		for (left = rc; left > 0; left--)
-			if (JUDGE(mqshm_consumer_release(c, kind & 16 ? (size_t)left : 1), -ESTALE, -EBADMSG, -EINVAL) < 0)
+			if (JUDGE(mqshm_consumer_release(c, kind & 16 ? (size_t)left : 1), -ESTALE, -EBADMSG, -ECONNABORTED,
+				  -EINVAL) < 0)
 				break;
 		break;
 	case 4:

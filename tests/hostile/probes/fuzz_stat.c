@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* lib/posix_stat.c over an image in memory, for fuzz_image.c: the file is an array, everybody is alive. */
+/* lib/stat.c over an image in memory, for fuzz_image.c: the file is an array, everybody is alive. */
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static ssize_t image_read(int fd, void *to, size_t bytes, off_t at);
-static int image_close(int fd);
 
 #define pread image_read
-#define close image_close
-#include "posix_stat.c"
-#undef close
+#include "stat.c"
 
 static const unsigned char *image;
 static size_t image_size;
-static uint64_t image_file_bytes;
 
 static ssize_t image_read(int fd, void *to, size_t bytes, off_t at)
 {
@@ -27,36 +22,10 @@ static ssize_t image_read(int fd, void *to, size_t bytes, off_t at)
 	return (ssize_t)bytes;
 }
 
-static int image_close(int fd)
+static bool alive(const struct mqshm_look *how, const struct mqshm_participant *participant, uint32_t i)
 {
-	(void)fd;
-	return 0;
-}
-
-int posix_open_object(const char *name, int flags, struct stat *st)
-{
-	(void)name;
-	(void)flags;
-	memset(st, 0, sizeof *st);
-	st->st_size = (off_t)image_file_bytes;
-	return 3;
-}
-
-uint64_t posix_pid_namespace(void)
-{
-	return 0;
-}
-
-uint64_t posix_lease_left(const struct mqshm_participant *participant)
-{
-	return participant->lease_until_ns;
-}
-
-bool posix_alive(int fd, const struct mqshm_participant *participant, uint32_t i, uint64_t pid_namespace)
-{
-	(void)fd;
+	(void)how;
 	(void)participant;
-	(void)pid_namespace;
 	return i % 2;
 }
 
@@ -65,6 +34,5 @@ int fuzz_stat(const void *at, size_t size, uint64_t file_bytes, struct mqshm_sta
 {
 	image = at;
 	image_size = size;
-	image_file_bytes = file_bytes;
-	return posix_stat("fuzz", out);
+	return mqshm_look(&(struct mqshm_look){ .name = "fuzz", .backend = "fuzz", .bytes = file_bytes, .alive = alive }, out);
 }

@@ -21,6 +21,7 @@ import multiqueue_shm as mq
 
 NODES = 1024
 BATCH = 256
+C_BATCH = 32  # as in mqshm bench: faster for it than 256
 SIZES = 64, 12800
 
 
@@ -193,7 +194,7 @@ class Bench:
 
     def run(self, way, size, count):
         if way.startswith("C "):
-            return self.c_side(way[2:], self.name, size, count, BATCH, *self.cpus)
+            return self.c_side(way[2:], self.name, size, count, C_BATCH, *self.cpus)
         subject = self.name
         if way == "multiprocessing.Queue":
             send, receive, subject = queue_send, queue_receive, multiprocessing.get_context("fork").Queue(NODES)

@@ -38,7 +38,7 @@ ABOVE = {f"lib/{name}.c" for name in ("heap", "log", "manager", "merge", "stage"
 # Fields that hold functions of the user's.
 USERS = {"tell_slow"}
 # Fields that hold addresses in the object, to begin with.
-SEEDS = {("mqshm_ring", f) for f in ("info", "producer", "consumers", "nodes", "participants")} | {("posix_mapping", "address")}
+SEEDS = {("mqshm_ring", f) for f in ("info", "producer", "consumers", "nodes", "participants")} | {("posix_mapping", "address"), ("kernel_mapping", "address")}
 
 abi = set(re.findall(r"^struct (\w+) \{", open("include/mqshm/abi.h", encoding="ascii").read(), re.M))
 
@@ -112,7 +112,7 @@ class Check:
         for usr, (unit, c) in self.bodies.items():
             names.setdefault(c.spelling, []).append(usr)
         for unit in units:
-            for member, function in re.findall(r"\.(\w+) = (\w+)\s*[,}]", unit.text.decode()):
+            for member, function in re.findall(r"\.(\w+) = (\w+)\s*[,;}]", unit.text.decode()):
                 for usr in names.get(function, []):
                     self.members.setdefault(member, set()).add(usr)
 

@@ -22,13 +22,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,12 +92,16 @@ unsigned mqshm_step_lock(const struct flock *lock); /* the detail of a lock's by
 #define SYSTEM_CALL(call, text) LABELLED_RESULT(text, call)
 #define access(...) SYSTEM_CALL(access(__VA_ARGS__), "access(" #__VA_ARGS__ ")")
 #define close(...) SYSTEM_CALL(close(__VA_ARGS__), "close(" #__VA_ARGS__ ")")
+#define epoll_create1(...) SYSTEM_CALL(epoll_create1(__VA_ARGS__), "epoll_create1(" #__VA_ARGS__ ")")
+#define epoll_ctl(...) SYSTEM_CALL(epoll_ctl(__VA_ARGS__), "epoll_ctl(" #__VA_ARGS__ ")")
+#define epoll_wait(...) SYSTEM_CALL(epoll_wait(__VA_ARGS__), "epoll_wait(" #__VA_ARGS__ ")")
 #define eventfd(...) SYSTEM_CALL(eventfd(__VA_ARGS__), "eventfd(" #__VA_ARGS__ ")")
 #define fchmod(...) SYSTEM_CALL(fchmod(__VA_ARGS__), "fchmod(" #__VA_ARGS__ ")")
 #define fcntl(...) LABELLED_DETAIL("fcntl(" #__VA_ARGS__ ")", STEP_LOCK(__VA_ARGS__), fcntl(__VA_ARGS__))
 #define fstat(...) SYSTEM_CALL(fstat(__VA_ARGS__), "fstat(" #__VA_ARGS__ ")")
 #define inotify_add_watch(...) SYSTEM_CALL(inotify_add_watch(__VA_ARGS__), "inotify_add_watch(" #__VA_ARGS__ ")")
 #define inotify_init1(...) SYSTEM_CALL(inotify_init1(__VA_ARGS__), "inotify_init1(" #__VA_ARGS__ ")")
+#define ioctl(...) SYSTEM_CALL(ioctl(__VA_ARGS__), "ioctl(" #__VA_ARGS__ ")")
 #define kill(...) SYSTEM_CALL(kill(__VA_ARGS__), "kill(" #__VA_ARGS__ ")")
 #define linkat(...) SYSTEM_CALL(linkat(__VA_ARGS__), "linkat(" #__VA_ARGS__ ")")
 #define lstat(...) SYSTEM_CALL(lstat(__VA_ARGS__), "lstat(" #__VA_ARGS__ ")")
@@ -113,6 +120,8 @@ unsigned mqshm_step_lock(const struct flock *lock); /* the detail of a lock's by
 	LABELLED_DETAIL("syscall(" #number ", " #word ", " #operation ", ...)",                                   \
 			(number) == SYS_futex && (operation) == FUTEX_WAKE ? 2 : 1,                               \
 			syscall(number, word, operation, __VA_ARGS__))
+#define timerfd_create(...) SYSTEM_CALL(timerfd_create(__VA_ARGS__), "timerfd_create(" #__VA_ARGS__ ")")
+#define timerfd_settime(...) SYSTEM_CALL(timerfd_settime(__VA_ARGS__), "timerfd_settime(" #__VA_ARGS__ ")")
 #define unlink(...) SYSTEM_CALL(unlink(__VA_ARGS__), "unlink(" #__VA_ARGS__ ")")
 #define write(...) SYSTEM_CALL(write(__VA_ARGS__), "write(" #__VA_ARGS__ ")")
 

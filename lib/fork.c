@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a fork must not do: keep a dead parent's roles alive, or let a child use them. All mappings of the process are
- * listed here; a child closes its copies of the lock descriptors (it never unlocks: that would take the parent's
- * lock). Handles know a child by a page that the kernel hands to children zeroed (MADV_WIPEONFORK), which holds for a
+ * See fork.h. Handles know a child by a page that the kernel hands to children zeroed (MADV_WIPEONFORK), which holds for a
  * raw clone() too.
  */
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "posix.h"
+#include "error.h"
+#include "fork.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct posix_mapping *mappings;
+static struct mqshm_mapping *mappings;
 static uint32_t *owner; /* 1 in the process that allocated it */
 
 static void before_fork(void)
@@ -27,16 +26,10 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-	for (struct posix_mapping *p = mappings, *next; p; p = next) {
-		struct stat st;
-
-		next = p->next;
-
-		/* Only what still is ours: others may have closed and reused the number. */
-		if (posix_has_lock_fd(p, &st))
-			close(p->lock_fd);
-		p->lock_fd = -1;
-		p->next = p->previous = NULL;
+	for (struct mqshm_mapping *m = mappings, *next; m; m = next) {
+		next = m->next;
+		m->backend->forked(m);
+		m->next = m->previous = NULL;
 	}
 	mappings = NULL;
 	if (owner)
@@ -49,7 +42,7 @@ static void register_fork_handlers(void)
 	pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-int posix_register(struct posix_mapping *p, int fd)
+int mqshm_register(struct mqshm_mapping *m, int (*open_fd)(struct mqshm_mapping *mapping, int fd), int fd)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int rc = 0;
@@ -68,32 +61,28 @@ int posix_register(struct posix_mapping *p, int fd)
 			*owner = 1;
 		}
 	}
-	p->base.owner = owner;
+	m->owner = owner;
+	if (!rc && open_fd)
+		rc = open_fd(m, fd);
 	if (!rc) {
-		p->lock_fd = posix_reopen(fd);
-		if (p->lock_fd < 0)
-			rc = mqshm_error(mqshm_errno(), "queue '%s': no lock descriptor: %s (is /proc mounted?)",
-					 p->base.name, strerror(errno));
-	}
-	if (!rc) {
-		p->previous = NULL;
-		p->next = mappings;
+		m->previous = NULL;
+		m->next = mappings;
 		if (mappings)
-			mappings->previous = p;
-		mappings = p;
+			mappings->previous = m;
+		mappings = m;
 	}
 	pthread_mutex_unlock(&mutex);
 	return rc;
 }
 
-void posix_unregister(struct posix_mapping *p)
+void mqshm_unregister(struct mqshm_mapping *m)
 {
 	pthread_mutex_lock(&mutex);
-	if (p->next)
-		p->next->previous = p->previous;
-	if (p->previous)
-		p->previous->next = p->next;
-	else if (mappings == p)
-		mappings = p->next;
+	if (m->next)
+		m->next->previous = m->previous;
+	if (m->previous)
+		m->previous->next = m->next;
+	else if (mappings == m)
+		mappings = m->next;
 	pthread_mutex_unlock(&mutex);
 }

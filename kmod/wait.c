@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sleeping and waking. The protocol is that of the library on futexes: a sleeper makes the word odd, fences, looks again and
+ * sleeps while the word has that value; who publishes fences, sees it odd, makes it even and wakes all. poll() is a sleeper
+ * that looks by itself. MO-n: docs/memory-model.md.
+ */
+#include <linux/hrtimer.h>
+#include <linux/math64.h>
+#include <linux/sched/signal.h>
+
+#include "kmod.h"
+#include "trace.h"
+
+u32 *queue_word(struct mqshm_queue *q, u32 word)
+{
+	switch (word) {
+	case MQSHM_WORD_DATA:
+		return &q->info->data.word;
+	case MQSHM_WORD_ROOM:
+		return &q->info->room.word;
+	case MQSHM_WORD_EVENT:
+		return &q->info->event.word;
+	case MQSHM_WORD_LOCK:
+		return &q->producer->lock;
+	}
+	return NULL;
+}
+
+u32 word_arm(struct mqshm_queue *q, u32 word)
+{
+	u32 *at = queue_word(q, word), value = READ_ONCE(*at), seen;
+
+	while (!(value & 1)) {
+		seen = cmpxchg(at, value, value + 1);
+		value = seen == value ? value + 1 : seen;
+	}
+	return value;
+}
+
+void word_wake(struct mqshm_queue *q, u32 word)
+{
+	u32 *at = queue_word(q, word), value = READ_ONCE(*at), seen;
+
+	if (word != MQSHM_WORD_LOCK) {
+		/* One who arms again after this sees the state that was published before it (MO-2, MO-5). */
+		while (value & 1) {
+			seen = cmpxchg(at, value, value + 1);
+			if (seen == value)
+				break;
+			value = seen;
+		}
+		if (!(value & 1))
+			return;
+	}
+	trace_mqshm_wake(q, word, READ_ONCE(*at));
+	wake_up_all(&q->words[word]);
+}
+
+void queue_wake_all(struct mqshm_queue *q)
+{
+	WRITE_ONCE(q->info->epoch, q->info->epoch + 1);
+	smp_mb(); /* MO-2, MO-5: what was changed is out before we look who sleeps */
+	for (u32 word = MQSHM_WORD_DATA; word <= MQSHM_WORD_EVENT; word++)
+		word_wake(q, word);
+	wake_up_all(&q->words[MQSHM_WORD_LOCK]);
+}
+
+static bool changed(struct mqshm_handle *h, u32 *at, u32 value)
+{
+	return READ_ONCE(*at) != value || READ_ONCE(h->ended);
+}
+
+int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
+{
+	wait_queue_head_t *queue = &h->queue->words[w->word];
+	u32 *at = queue_word(h->queue, w->word);
+	int rc;
+
+	trace_mqshm_wait(h->queue, w->word, w->value);
+	if (w->ns >= KTIME_MAX)
+		rc = wait_event_interruptible(*queue, changed(h, at, w->value));
+	else
+		rc = wait_event_interruptible_hrtimeout(*queue, changed(h, at, w->value), ns_to_ktime(w->ns));
+	return rc == -ERESTARTSYS ? -EINTR : 0;
+}
+
+/* ---- poll ---- */
+
+static __poll_t poll_consumer(struct mqshm_handle *h)
+{
+	struct mqshm_queue *q = h->queue;
+	struct mqshm_consumer_area *area = queue_area(q, h->slot - q->info->max_producers);
+	u64 state = MQSHM_EPOCH_STATE(smp_load_acquire(&q->info->producer_epoch));
+	__poll_t mask = 0;
+
+	if (state == MQSHM_EPOCH_CLOSED || state == MQSHM_EPOCH_CRASHED)
+		mask |= EPOLLHUP;
+	if (READ_ONCE(q->producer->tail) != READ_ONCE(area->position))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	return mask;
+}
+
+bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		*tail = smp_load_acquire(&q->producer->tail); /* MO-1 */
+		for (int i = 0; i < 2; i++) {
+			if (READ_ONCE(q->producer->record[i].end) != *tail)
+				continue;
+			*next = READ_ONCE(q->producer->record[i].next);
+			smp_rmb(); /* MO-8: a record is rewritten only after the next tail is out */
+			if (READ_ONCE(q->producer->tail) == *tail)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Would count messages of block_size fit? Else *slowest, a consumer's slot, is in the way, with its cursor at *floor, at
+ * least until it is at *need; -1: the hold. The sums may wrap: the answer is then as wrong as what users wrote.
+ */
+static bool has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor, u64 *need)
+{
+	const struct mqshm_info *info = q->info;
+	u64 bytes = mqshm_node_bytes(info), head = READ_ONCE(q->producer->head);
+	u64 tail, next, offset, end, lowest, sequence = U64_MAX, missing;
+
+	if (!queue_read_tail(q, &tail, &next))
+		return true; /* it is none: let the producer see that */
+	div64_u64_rem(tail - info->base_position, info->ring_bytes, &offset);
+	end = tail + count * bytes;
+	if (offset + count * bytes > info->ring_bytes) /* what is left before the end of the ring may be lost */
+		end += min(info->ring_bytes - offset, bytes);
+	*slowest = -1;
+	lowest = tail;
+	if (smp_load_acquire(&info->hold)) {
+		lowest = head;
+		sequence = READ_ONCE(q->producer->head_sequence);
+	} else {
+		for (u32 slot = 0; slot < info->max_consumers; slot++) {
+			struct mqshm_consumer_area *area = queue_area(q, slot);
+			u64 position, of;
+
+			if (!(READ_ONCE(info->reliable[slot / 64]) >> slot % 64 & 1))
+				continue;
+			position = READ_ONCE(area->position);
+			of = READ_ONCE(area->sequence);
+			if (position > tail || position < head)
+				continue; /* none, or one that is joining */
+			if (position < lowest || (position == lowest && *slowest < 0)) {
+				lowest = position;
+				*slowest = slot;
+			}
+			sequence = min(sequence, of);
+		}
+	}
+	missing = sequence == U64_MAX || next + count - sequence <= info->node_count ? 0 :
+		  next + count - sequence - info->node_count;
+	/* Each of the messages that must be read has at least a header. */
+	*need = max(lowest + missing * info->node_header_bytes, end - min(end, info->ring_bytes));
+	*floor = lowest;
+	return *need <= lowest;
+}
+
+/*
+ * As a producer that sleeps we say for whom we wait. Not for a quarter of what that one has left, as the library does, which
+ * looks again by itself; and no more than somebody else may be waiting for, as there is one place to say it.
+ */
+bool queue_wants_room(struct mqshm_queue *q, u32 count)
+{
+	struct mqshm_producer_page *page = q->producer;
+	u64 floor, need, other;
+	int slowest;
+
+	for (int tries = 0; tries < 2; tries++) {
+		if (has_room(q, count, &slowest, &floor, &need))
+			return true;
+		other = READ_ONCE(page->need);
+		if (READ_ONCE(page->blocked_on) != slowest + 1 || other <= floor || other > need)
+			WRITE_ONCE(page->need, need);
+		WRITE_ONCE(page->blocked_on, slowest + 1);
+		smp_mb(); /* MO-5 */
+	}
+	return false;
+}
+
+__poll_t handle_poll(struct file *file, poll_table *table)
+{
+	struct mqshm_handle *h = file->private_data;
+	struct mqshm_queue *q = h->queue;
+	u32 role = smp_load_acquire(&h->role), word = role == MQSHM_IOC_CONSUMER ? MQSHM_WORD_DATA :
+						      role == MQSHM_IOC_PRODUCER ? MQSHM_WORD_ROOM : MQSHM_WORD_EVENT;
+
+	poll_wait(file, &q->words[word], table);
+	word_arm(q, word);
+	smp_mb(); /* MO-2, MO-5: armed before we look */
+	if (READ_ONCE(h->ended))
+		return EPOLLERR | EPOLLIN | EPOLLRDNORM;
+	if (role == MQSHM_IOC_CONSUMER)
+		return poll_consumer(h);
+	if (role == MQSHM_IOC_PRODUCER)
+		return queue_wants_room(q, 1) ? EPOLLOUT | EPOLLWRNORM : 0;
+	if (READ_ONCE(q->dead))
+		return EPOLLERR | EPOLLHUP;
+	return READ_ONCE(q->info->epoch) != READ_ONCE(h->seen_epoch) ? EPOLLIN | EPOLLPRI | EPOLLRDNORM : 0;
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=sh
+# What the guest runs for check.sh, under busybox's sh: /list has a line "BACKEND PROGRAM" for each test program; those of
+# backend kernel and the selftests run between insmod and rmmod. The output of each stands between "## begin" and "## end".
+limit=180 # seconds for one program
+scale=100 # percent of the usual load
+
+run() # BACKEND PROGRAM
+{
+	echo "## begin $1 $2"
+	start=$(date +%s)
+	# What is shown at full load on the host needs only a touch here; what the kernel backend does is shown here.
+	if [ "$1" = posix ]; then
+		export MQSHM_TEST_SCALE=$((scale / 5 + 1)) MQSHM_TEST_KILLS=10
+	else
+		export MQSHM_TEST_SCALE="$scale" MQSHM_TEST_KILLS=200
+	fi
+	backend=$1 program=$2
+	set -- "/tests/$program"
+	# Both processors, but for who single-steps another process: there each step would be a slow wake-up across them.
+	[ "${program##*/}" = every_instruction ] && set -- taskset 1 "$@"
+	MQSHM_BACKEND=$backend timeout -k 5 "$limit" "$@"
+	echo "## end $? $(($(date +%s) - start))"
+}
+
+# step NAME COMMAND...: one line of TAP.
+step()
+{
+	name=$1
+	shift
+	if "$@"; then echo "ok - $name"; else echo "not ok - $name"; fi
+}
+
+removed()
+{
+	[ ! -e /dev/mqshm ] && [ ! -e /sys/class/mqshm ] && [ ! -e /sys/module/mqshm ]
+}
+
+# shellcheck disable=SC1091
+. /settings # says otherwise
+echo "## kernel $(uname -r)"
+while read -r backend program; do
+	[ "$backend" = posix ] && run posix "$program"
+done < /list
+if [ -e /mqshm.ko ]; then
+	echo "## begin module load"
+	step insmod insmod /mqshm.ko
+	step "a control node" test -c /dev/mqshm/control
+	echo "## end 0 0"
+	while read -r backend program; do
+		[ "$backend" = posix ] || run "$backend" "$program"
+	done < /list
+	echo "## begin module unload"
+	step rmmod rmmod mqshm
+	step "nothing left behind" removed
+	echo "## end 0 0"
+fi
