@@ -63,6 +63,11 @@ int labels_read(void)
 	return (int)labels;
 }
 
+const char *point_file(uint32_t point)
+{
+	return first[point / (STEP_SIDES * STEP_DETAILS)]->file;
+}
+
 const char *point_name(uint32_t point, char buffer[300])
 {
 	static const char *const sides[] = { "before", "amid", "after" };

@@ -77,6 +77,7 @@ struct world {
 struct mqshm_label;
 int labels_read(void); /* how many there are */
 const char *point_name(uint32_t point, char buffer[300]);
+const char *point_file(uint32_t point); /* of the library */
 uint32_t point_find(const char *name);
 bool point_static(uint32_t point); /* one that the source has, whatever happens */
 extern uint32_t points;
