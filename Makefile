@@ -33,7 +33,7 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all kmod dkms-tree dkms-install dkms-uninstall help check check-kernel torture demo bench python install uninstall clean tests examples FORCE
+.PHONY: all kmod dkms-tree dkms-install dkms-uninstall help check check-kernel torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
@@ -45,6 +45,8 @@ help:
 	@echo 'make bench               throughput and latency beside a mutex ring; ARGS=--full for all'
 	@echo 'make examples            the programs of examples/'
 	@echo 'make python              the package multiqueue_shm, in the environment $(BUILD)/python/venv'
+	@echo 'make demo-python         three Python scripts, two queues, a picture of wave and spectrum (python3-matplotlib)'
+	@echo 'make bench-python        its speed beside multiprocessing, pyzmq and the C library; ARGS=--help'
 	@echo 'make kmod [KDIR=DIR]     the kernel module, for the running kernel or the headers in DIR'
 	@echo 'make dkms-install        the module, for every kernel of this machine; dkms-uninstall'
 	@echo 'make install, uninstall  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
@@ -108,7 +110,7 @@ LIBFILES = libmqshm.a libmqshm.so.$(VERSION) $(SO) libmqshm.so
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR)/mqshm $(BASHDIR) $(ZSHDIR))
 	install -m 755 $(BUILD)/mqshm $(DESTDIR)$(BINDIR)/mqshm
-	install -m 644 include/mqshm.h include/mqshm.hpp $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 include/mqshm.h include/mqshm.hpp include/mqshm_uring.h $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/mqshm
 	install -m 644 $(BUILD)/libmqshm.a $(DESTDIR)$(LIBDIR)/libmqshm.a
 	install -m 755 $(BUILD)/libmqshm.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmqshm.so.$(VERSION)
@@ -125,7 +127,7 @@ install: all
 # Directories that others use too stay.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mqshm $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBFILES) pkgconfig/mqshm.pc)
-	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,mqshm.h mqshm.hpp mqshm_uring.h) $(addprefix $(DESTDIR)$(INCLUDEDIR)/mqshm/,$(notdir $(HEADERS)))
 	rm -f $(DESTDIR)$(BASHDIR)/mqshm $(DESTDIR)$(ZSHDIR)/_mqshm
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 	[ ! -d $(DESTDIR)$(INCLUDEDIR)/mqshm ] || rmdir $(DESTDIR)$(INCLUDEDIR)/mqshm
@@ -177,6 +179,16 @@ python: $(PYDIR)/venv/bin/pip
 	$(say) PIP multiqueue_shm
 	$(Q)DIST_EXTRA_CONFIG=$(PYDIR)/setup.cfg $< install --quiet --disable-pip-version-check --force-reinstall --no-deps \
 		--no-index --no-build-isolation ./python
+
+demo-python: python
+	@$(PYDIR)/venv/bin/python -B examples/python/demo.py --out $(PYDIR) $(ARGS)
+
+$(BUILD)/bench-python: tests/python/bench/c_side.c $(BUILD)/libmqshm.a
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libmqshm.a -lm -pthread
+
+bench-python: python $(BUILD)/bench-python
+	$(PYDIR)/venv/bin/python -B tests/python/bench/bench.py --c-side $(BUILD)/bench-python $(ARGS)
 
 check:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) tests/run

@@ -33,7 +33,8 @@
  *   -ESHUTDOWN         end of stream: the producer closed, and all is read. Given again at each call until a new
  *                      producer attaches. Never given by a queue that has not had a producer yet
  *   -EOWNERDEAD        the same after a producer that died without closing, or left by mqshm_producer_fail()
- *   -ECONNABORTED      this consumer was evicted: it was too slow (MQSHM_SLOW_EVICT), or by hand (mqshm_queue_evict())
+ *   -ECONNABORTED      this consumer was evicted: it was too slow (MQSHM_SLOW_EVICT), or by hand (mqshm_queue_evict()), or its
+ *                      cursor, damaged by somebody, was out of bounds
  *   -ECANCELED         mqshm_consumer_cancel() or mqshm_producer_cancel() ended the wait
  *   -ESTALE            this handle lost its role: the queue was removed by force, or its object unlinked behind our
  *                      back; or its descriptor was closed by others; or, from release only and with the handle
@@ -154,14 +155,15 @@ struct mqshm_queue_options {
 /*
  * Create a queue, or check that the existing one matches. It lives until it has had a participant and the last
  * one has left. options may be NULL (all defaults).
- * 0: created; 1: it existed and matches. -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EBADMSG -EPROTONOSUPPORT
+ * 0: created; 1: it existed and matches. -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT
+ * -ETIMEDOUT -EMFILE -ENFILE, and -EBUSY for one that comes and goes all the time
  */
 int mqshm_queue_create(const char *name, const struct mqshm_queue_options *options);
 
 /*
  * End the role of the consumer with this id (as stat shows it), alive or not: it gets -ECONNABORTED, and the producer goes on
  * without it. A lease ends too. 0; -ENOENT (no such queue) -ESRCH (no such consumer) -EACCES -EBADMSG -EPROTONOSUPPORT -EINVAL
- * -ETIMEDOUT
+ * -ETIMEDOUT -EBUSY
  */
 int mqshm_queue_evict(const char *name, uint32_t consumer_id);
 
@@ -169,7 +171,7 @@ int mqshm_queue_evict(const char *name, uint32_t consumer_id);
 /*
  * Remove a queue. -EBUSY while processes use it, unless flags has MQSHM_FORCE: then all of them lose their role and
  * get -ESTALE. MQSHM_FORCE also removes a file of that name that is not a usable queue.
- * 0; -ENOENT -EBUSY -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT -EINVAL
+ * 0; -ENOENT -EBUSY -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT -EINVAL -ETIMEDOUT
  */
 int mqshm_queue_remove(const char *name, unsigned flags);
 
@@ -208,7 +210,7 @@ struct mqshm_participant_stat {
 /* A queue at one moment. Taken without stopping anybody: counters may be some messages apart. */
 struct mqshm_stat {
 	char name[64];
-	char backend[16];	 /* "posix" */
+	char backend[16];	 /* "posix", "kernel" */
 	int32_t error;		 /* 0, or why the rest is not filled in (list goes on past a damaged or foreign file): -EBADMSG ... */
 	char error_text[128];	 /* and the sentence */
 	uint32_t node_count, block_size, max_consumers, max_producers, align;
@@ -295,7 +297,7 @@ struct mqshm_producer_options {
  * Attach as producer. queue NULL: the queue must exist (-ENOENT); else it is created when missing and must match
  * when not. An exclusive queue has at most one (-EBUSY names it); a producer that follows another goes on with the
  * sequence. On failure *out is NULL.
- * 0; -EBUSY -ENOENT -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT -ETIMEDOUT -EMFILE
+ * 0; -EBUSY -ENOENT -EEXIST -EINVAL -ENOSPC -ENOMEM -EFBIG -EACCES -EPERM -EBADMSG -EPROTONOSUPPORT -ETIMEDOUT -EMFILE -ENFILE
  */
 int mqshm_producer_open(struct mqshm_producer **out, const char *name, const struct mqshm_queue_options *queue,
 			const struct mqshm_producer_options *options);
@@ -303,7 +305,7 @@ int mqshm_producer_open(struct mqshm_producer **out, const char *name, const str
 /*
  * Push one message of size bytes (0..block_size): copied, then visible to all consumers at once.
  * With timeout 0 on a shared queue, -EAGAIN also says that another producer is just pushing.
- * 0; -EAGAIN -ETIMEDOUT (nothing was pushed) -EINTR -EMSGSIZE -ESTALE -ECHILD -EDEADLK -EBADMSG -EOVERFLOW
+ * 0; -EAGAIN -ETIMEDOUT (nothing was pushed) -EINTR -ECANCELED -EMSGSIZE -ESTALE -ECHILD -EDEADLK -EBADMSG -EOVERFLOW
  */
 int mqshm_producer_push(struct mqshm_producer *producer, const void *data, size_t size, int timeout_ms);
 
@@ -335,7 +337,7 @@ int mqshm_producer_set_timestamp(struct mqshm_producer *producer, uint64_t times
 #define MQSHM_EVER 1
 /*
  * Wait until count consumers are attached; with MQSHM_EVER in flags: until count have ever attached.
- * 0; -EAGAIN -ETIMEDOUT -EINTR -EINVAL -ESTALE -ECHILD -EDEADLK (a reservation is held)
+ * 0; -EAGAIN -ETIMEDOUT -EINTR -ECANCELED -EINVAL -ESTALE -ECHILD -EDEADLK (a reservation is held)
  */
 int mqshm_producer_wait_consumers(struct mqshm_producer *producer, unsigned count, unsigned flags, int timeout_ms);
 
@@ -398,8 +400,8 @@ struct mqshm_message {
 
 /*
  * Take the next message: copy it to buffer and move on. message may be NULL.
- * Returns its size in bytes, 0 for a message of 0 bytes; -EAGAIN -ETIMEDOUT -EINTR -EMSGSIZE -ESHUTDOWN -EOWNERDEAD
- * -ESTALE -EBADMSG -ECHILD
+ * Returns its size in bytes, 0 for a message of 0 bytes; -EAGAIN -ETIMEDOUT -EINTR -ECANCELED -EMSGSIZE -ESHUTDOWN
+ * -EOWNERDEAD -ECONNABORTED -ESTALE -EBADMSG -ECHILD
  */
 ssize_t mqshm_consumer_pop(struct mqshm_consumer *consumer, void *buffer, size_t capacity,
 			   struct mqshm_message *message, int timeout_ms);
@@ -408,7 +410,8 @@ ssize_t mqshm_consumer_pop(struct mqshm_consumer *consumer, void *buffer, size_t
  * Take up to max messages at once, their payloads one after the other in buffer (each aligned to 8 bytes from its
  * start). Waits until min are there (1..max, at most node_count); when time runs out, the stream ends or buffer is
  * full, what there is is taken, at least one. With min > 1 give a timeout: a producer that waits until all is read
- * (mqshm_producer_wait_drained()) and a consumer that waits for more wait for each other. Returns how many; errors as for pop, and only if there was none.
+ * (mqshm_producer_wait_drained()) and a consumer that waits for more wait for each other. Returns how many; errors as for pop and -EINVAL, and only if
+ * there was none.
  */
 int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t min, size_t max,
 			     void *buffer, size_t capacity, int timeout_ms);
@@ -418,7 +421,8 @@ int mqshm_consumer_pop_batch(struct mqshm_consumer *consumer, struct mqshm_messa
  * popped or the consumer is closed; looking again gives the same ones. release moves on past the first count of
  * those last looked at and not released yet. For a lossy consumer, and on an overwrite queue, the producer does not wait: what was read is
  * only confirmed by release, which gives -ESTALE when it was overtaken meanwhile.
- * peek: how many, at least 1; errors as for pop. release: 0; -EINVAL (more than were looked at) -ESTALE -EBADMSG -ECHILD
+ * peek: how many, at least 1; errors as for pop and -EINVAL. release: 0; -EINVAL (more than were looked at) -ESTALE -ECONNABORTED
+ * -EBADMSG -ECHILD
  */
 int mqshm_consumer_peek(struct mqshm_consumer *consumer, struct mqshm_message *messages, size_t max, int timeout_ms);
 int mqshm_consumer_release(struct mqshm_consumer *consumer, size_t count);
@@ -486,6 +490,14 @@ int mqshm_wait_any(struct mqshm_wait_item *items, size_t count, int timeout_ms);
  */
 int mqshm_consumer_fd(struct mqshm_consumer *consumer);
 int mqshm_producer_fd(struct mqshm_producer *producer);
+
+/*
+ * The descriptor of the kernel module that the handle is attached by, for io_uring (see mqshm_uring.h). It stays the handle's:
+ * don't close it, and nothing waits on it once the handle is closed.
+ * The descriptor; -ENOTSUP (the queue is not the module's) -ECHILD -ESTALE (this process has closed it)
+ */
+int mqshm_consumer_device_fd(struct mqshm_consumer *consumer);
+int mqshm_producer_device_fd(struct mqshm_producer *producer);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -35,6 +35,7 @@ static int queue_release(struct inode *inode, struct file *file)
 {
 	struct mqshm_handle *h = file->private_data;
 
+	uring_exit(h);
 	role_owner_gone(h); /* nothing happens after an orderly DETACH */
 	mutex_lock(&h->queue->mutex);
 	h->file = NULL;
@@ -250,6 +251,7 @@ static const struct file_operations queue_operations = {
 	.poll = handle_poll,
 	.unlocked_ioctl = queue_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.uring_cmd = handle_uring_cmd,
 };
 
 /* ---- control ---- */
@@ -349,6 +351,7 @@ static int open(struct inode *inode, struct file *file)
 	kref_init(&h->ref);
 	h->queue = q;
 	h->file = file;
+	uring_init(h);
 	h->seen_epoch = READ_ONCE(q->info->epoch) - 1; /* poll() is ready until it was read */
 	address_space_init_once(&h->mapping);
 	h->mapping.a_ops = &empty_aops;

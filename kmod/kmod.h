@@ -112,6 +112,11 @@ struct mqshm_handle {
 	struct mm_struct *mm; /* of the owner when it attached; only compared */
 	wait_queue_entry_t death;
 	struct work_struct died;
+
+	/* Commands of io_uring that wait; under the lock of the wait queue they wait in. */
+	struct list_head pending;
+	wait_queue_entry_t commands; /* in that queue while there are any */
+	struct delayed_work orphans; /* only where io_uring does not cancel them */
 };
 
 static inline struct mqshm_queue *to_queue(struct device *dev)
@@ -207,9 +212,15 @@ u32 word_arm(struct mqshm_queue *q, u32 word);
 void word_wake(struct mqshm_queue *q, u32 word);
 void queue_wake_all(struct mqshm_queue *q); /* something about the participants has changed */
 int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w);
-/* Would count messages of block_size fit? Else *slowest, a consumer's slot, is in the way, with its cursor at *floor; -1: nobody,
- * or the hold. A hint: users' words may be anything, and then so is this. */
-bool queue_has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor);
+/* tail, and the sequence of what comes there. False: tail is none. */
+bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next);
+/* Is there room for count messages of block_size? A hint, as users' words may be anything. Else consumers are told that we wait. */
+bool queue_wants_room(struct mqshm_queue *q, u32 count);
 __poll_t handle_poll(struct file *file, poll_table *table);
+
+/* uring.c */
+void uring_init(struct mqshm_handle *h);
+void uring_exit(struct mqshm_handle *h);
+int handle_uring_cmd(struct io_uring_cmd *cmd, unsigned int flags);
 
 #endif

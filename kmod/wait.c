@@ -100,21 +100,40 @@ static __poll_t poll_consumer(struct mqshm_handle *h)
 	return mask;
 }
 
-/* The sums may wrap: the answer is then as wrong as what users wrote. */
-bool queue_has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor)
+bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		*tail = smp_load_acquire(&q->producer->tail); /* MO-1 */
+		for (int i = 0; i < 2; i++) {
+			if (READ_ONCE(q->producer->record[i].end) != *tail)
+				continue;
+			*next = READ_ONCE(q->producer->record[i].next);
+			smp_rmb(); /* MO-8: a record is rewritten only after the next tail is out */
+			if (READ_ONCE(q->producer->tail) == *tail)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Would count messages of block_size fit? Else *slowest, a consumer's slot, is in the way, with its cursor at *floor, at
+ * least until it is at *need; -1: the hold. The sums may wrap: the answer is then as wrong as what users wrote.
+ */
+static bool has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor, u64 *need)
 {
 	const struct mqshm_info *info = q->info;
-	u64 tail = READ_ONCE(q->producer->tail), head = READ_ONCE(q->producer->head), lowest = tail, next = 0, offset;
-	u64 bytes = mqshm_node_bytes(info), end, sequence = U64_MAX;
+	u64 bytes = mqshm_node_bytes(info), head = READ_ONCE(q->producer->head);
+	u64 tail, next, offset, end, lowest, sequence = U64_MAX, missing;
 
-	for (int i = 0; i < 2; i++)
-		if (READ_ONCE(q->producer->record[i].end) == tail)
-			next = READ_ONCE(q->producer->record[i].next);
+	if (!queue_read_tail(q, &tail, &next))
+		return true; /* it is none: let the producer see that */
 	div64_u64_rem(tail - info->base_position, info->ring_bytes, &offset);
 	end = tail + count * bytes;
 	if (offset + count * bytes > info->ring_bytes) /* what is left before the end of the ring may be lost */
 		end += min(info->ring_bytes - offset, bytes);
 	*slowest = -1;
+	lowest = tail;
 	if (smp_load_acquire(&info->hold)) {
 		lowest = head;
 		sequence = READ_ONCE(q->producer->head_sequence);
@@ -136,26 +155,34 @@ bool queue_has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor)
 			sequence = min(sequence, of);
 		}
 	}
+	missing = sequence == U64_MAX || next + count - sequence <= info->node_count ? 0 :
+		  next + count - sequence - info->node_count;
+	/* Each of the messages that must be read has at least a header. */
+	*need = max(lowest + missing * info->node_header_bytes, end - min(end, info->ring_bytes));
 	*floor = lowest;
-	return end - lowest <= info->ring_bytes && (sequence == U64_MAX || next + count - sequence <= info->node_count);
+	return *need <= lowest;
 }
 
-static __poll_t poll_producer(struct mqshm_handle *h)
+/*
+ * As a producer that sleeps we say for whom we wait. Not for a quarter of what that one has left, as the library does, which
+ * looks again by itself; and no more than somebody else may be waiting for, as there is one place to say it.
+ */
+bool queue_wants_room(struct mqshm_queue *q, u32 count)
 {
-	struct mqshm_queue *q = h->queue;
+	struct mqshm_producer_page *page = q->producer;
+	u64 floor, need, other;
 	int slowest;
-	u64 floor;
 
 	for (int tries = 0; tries < 2; tries++) {
-		if (queue_has_room(q, 1, &slowest, &floor))
-			return EPOLLOUT | EPOLLWRNORM;
-		/* Say whom we wait for, as a producer does that sleeps, but wake us when it moves at all; then look once more. */
-		if (slowest >= 0)
-			WRITE_ONCE(q->producer->need, floor + 1);
-		WRITE_ONCE(q->producer->blocked_on, slowest + 1);
+		if (has_room(q, count, &slowest, &floor, &need))
+			return true;
+		other = READ_ONCE(page->need);
+		if (READ_ONCE(page->blocked_on) != slowest + 1 || other <= floor || other > need)
+			WRITE_ONCE(page->need, need);
+		WRITE_ONCE(page->blocked_on, slowest + 1);
 		smp_mb(); /* MO-5 */
 	}
-	return 0;
+	return false;
 }
 
 __poll_t handle_poll(struct file *file, poll_table *table)
@@ -173,7 +200,7 @@ __poll_t handle_poll(struct file *file, poll_table *table)
 	if (role == MQSHM_IOC_CONSUMER)
 		return poll_consumer(h);
 	if (role == MQSHM_IOC_PRODUCER)
-		return poll_producer(h);
+		return queue_wants_room(q, 1) ? EPOLLOUT | EPOLLWRNORM : 0;
 	if (READ_ONCE(q->dead))
 		return EPOLLERR | EPOLLHUP;
 	return READ_ONCE(q->info->epoch) != READ_ONCE(h->seen_epoch) ? EPOLLIN | EPOLLPRI | EPOLLRDNORM : 0;

@@ -74,7 +74,7 @@ int mqshm_attach(struct mqshm_attach *how, struct mqshm_mapping **out, struct mq
 {
 	const struct mqshm_backend *list[MQSHM_BACKENDS];
 	uint64_t wait_until = mqshm_deadline(how->wait_ms);
-	int rc, count = mqshm_backends(list);
+	int rc = -ENOENT, count = mqshm_backends(list);
 
 	if (count < 0)
 		return count;

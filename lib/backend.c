@@ -173,3 +173,13 @@ void mqshm_settle_producers(struct mqshm_ring *ring, uint32_t how)
 	/* Fails when a new producer has attached meanwhile. */
 	try_cmpxchg(&ring->info->producer_epoch, &word, (word & ~3ULL) | how, ACQ_REL); /* MO-12 release */
 }
+
+int mqshm_device_fd(struct mqshm_mapping *m)
+{
+	int fd;
+
+	if (!m->backend->descriptor)
+		return mqshm_error(-ENOTSUP, "queue '%s' is in shared memory: only the kernel module's have a device", m->name);
+	fd = m->backend->descriptor(m);
+	return fd >= 0 ? fd : mqshm_error(-ESTALE, "the descriptor of queue '%s' was closed by this process", m->name);
+}

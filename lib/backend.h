@@ -147,6 +147,9 @@ uint32_t mqshm_arm(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 /* Make an armed word even and wake all who sleep on it. */
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
+/* The descriptor behind a mapping, for the caller. -ENOTSUP, -ESTALE. */
+int mqshm_device_fd(struct mqshm_mapping *mapping);
+
 /* How long a sleep may be, and how long between two looks at whether peers live. A slow consumer is judged then, too. */
 static inline uint64_t mqshm_look_interval(const struct mqshm_mapping *m)
 {

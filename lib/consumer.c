@@ -453,6 +453,13 @@ void mqshm_consumer_cancel(struct mqshm_consumer *c)
 		mqshm_notifier_set(c->notifier);
 }
 
+int mqshm_consumer_device_fd(struct mqshm_consumer *c)
+{
+	KEEP_ERRNO;
+
+	return *c->owner ? mqshm_device_fd(c->mapping) : child();
+}
+
 int mqshm_consumer_fd(struct mqshm_consumer *c)
 {
 	KEEP_ERRNO;

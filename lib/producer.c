@@ -70,6 +70,19 @@ static int damaged(const struct mqshm_producer *p, int rc)
 	return mqshm_error(rc, "queue '%s' is damaged", p->mapping->name);
 }
 
+/* Only consumers are evicted: our slot says so because somebody scribbled on it. */
+static __attribute__((cold)) int not_evicted(const struct mqshm_producer *p, int rc)
+{
+	return rc != -ECONNABORTED ? rc : mqshm_error(-ESTALE, "this handle of queue '%s' has lost its role", p->mapping->name);
+}
+
+static int check_role(const struct mqshm_producer *p)
+{
+	int rc = p->mapping->backend->check_self(p->mapping);
+
+	return rc ? not_evicted(p, rc) : 0;
+}
+
 /* The one in our way is another than before, or has moved: its time runs from now. */
 static void watch_slow(struct mqshm_producer *p)
 {
@@ -120,7 +133,7 @@ static int check_blocker(void *arg)
 	struct mqshm_producer *p = arg;
 	struct mqshm_mapping *m = p->mapping;
 	uint32_t blocked_on = READ_ONCE(m->ring.producer->blocked_on);
-	int rc = m->backend->check_self(m);
+	int rc = check_role(p);
 
 	if (rc)
 		return rc;
@@ -199,7 +212,7 @@ static int enter(struct mqshm_producer *p, uint64_t deadline)
 	int rc = mqshm_lock_take(&p->lock, deadline);
 
 	if (rc < 0)
-		return rc;
+		return not_evicted(p, rc);
 	rc = rc == 1 || !p->loaded ? writer_take_over(&p->writer) : writer_catch_up(&p->writer);
 	p->loaded = !rc;
 	if (rc) {
@@ -212,7 +225,7 @@ static int enter(struct mqshm_producer *p, uint64_t deadline)
 /* Our state word says that the role is not ours: why? */
 static int lost_role(const struct mqshm_producer *p)
 {
-	int rc = p->mapping->backend->check_self(p->mapping);
+	int rc = check_role(p);
 
 	/* 0: it was another and is ours again, which only a peer that scribbles does. */
 	return rc ? rc : mqshm_error(-ESTALE, "the role of this handle of queue '%s' was changed by another",
@@ -510,7 +523,7 @@ static int check_all_consumers(void *arg)
 {
 	struct mqshm_producer *p = arg;
 	struct mqshm_mapping *m = p->mapping;
-	int rc = m->backend->check_self(m), changed = 0;
+	int rc = check_role(p), changed = 0;
 
 	for (uint32_t slot = 0; slot < m->ring.max_consumers && !rc; slot++)
 		if (MQSHM_SLOT_STATE(READ_ONCE(ring_consumer(&m->ring, slot)->state)) != MQSHM_SLOT_FREE)
@@ -526,7 +539,7 @@ static int check_ready(struct mqshm_producer *p)
 		return rc;
 	if (p->reserved)
 		return mqshm_error(-EDEADLK, "a reservation of queue '%s' is held", p->mapping->name);
-	return READ_ONCE(*p->state_word) == p->state ? 0 : p->mapping->backend->check_self(p->mapping);
+	return READ_ONCE(*p->state_word) == p->state ? 0 : check_role(p);
 }
 
 int mqshm_producer_wait_consumers(struct mqshm_producer *p, unsigned count, unsigned flags, int timeout_ms)
@@ -677,6 +690,14 @@ static int ready(void *handle)
 		mqshm_log_deliver();
 	}
 	return !rc ? 1 : rc == -EAGAIN ? 0 : damaged(p, rc);
+}
+
+int mqshm_producer_device_fd(struct mqshm_producer *p)
+{
+	KEEP_ERRNO;
+	int rc = check_owner(p);
+
+	return rc ? rc : mqshm_device_fd(p->mapping);
 }
 
 int mqshm_producer_fd(struct mqshm_producer *p)

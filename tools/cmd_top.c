@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mqshm top: a live table of all queues. Called by main.c. It samples once a second and draws after each sample, key
+ * mqshm top: a live table of all queues, or of some. Called by main.c. It samples once a second and draws after each sample, key
  * and resize. The terminal is restored before anything else is said, however it ends.
  */
 #include <errno.h>
@@ -13,8 +13,9 @@
 #define SAMPLE_MS 1000
 
 static const char help[] =
-	"usage: mqshm top\n"
-	"Watch all queues, until q or Ctrl-C. Under each queue are its producers (>) and consumers (<).\n\n"
+	"usage: mqshm top [NAME...]\n"
+	"Watch all queues, or those of that NAME, which may be a pattern for the shell's * ? [...] (quote\n"
+	"it), until q or Ctrl-C. Under each queue are its producers (>) and consumers (<).\n\n"
 	"  MSG/S, BYTES/S   in the last second: messages, and bytes of the ring (with headers)\n"
 	"  LAG, FULL        messages the slowest reliable consumer has not read, and their share of the\n"
 	"                   queue's capacity; a consumer's line: its own\n"
@@ -27,7 +28,7 @@ static const char help[] =
 	"What does not fit on the terminal is counted in the last line.\n\n"
 	"  --help           this text\n\n"
 	"exit codes: 0 q or Ctrl-C; 1 failed (stdout is no terminal); 2 wrong usage\n\n"
-	"example: mqshm top\n";
+	"example: mqshm top 'log-*'\n";
 
 static const struct option long_options[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -92,8 +93,10 @@ int cmd_top(int argc, char **argv)
 
 	while ((code = next_option(argc, argv, ":h", long_options)) != -1)
 		return code == 'h' ? output_text(help) : EXIT_USAGE;
-	if (!check_arguments(argc, argv, 0, NULL))
-		return EXIT_USAGE;
+	for (int i = optind; i < argc; i++)
+		if (!parse_pattern(argv[i]))
+			return EXIT_USAGE;
+	top.patterns = argv + optind; /* argv ends with a NULL */
 	error = top_sample(&top);
 	signals_catch();
 	if (!error && !terminal_open())

@@ -172,6 +172,11 @@ bool parse_name(const char *text)
 	return false;
 }
 
+bool parse_pattern(const char *text)
+{
+	return text[strcspn(text, "*?[\\")] || parse_name(text);
+}
+
 /* After the options: at most that many arguments are left; missing: what the first one is, NULL if it may lack. */
 bool check_arguments(int argc, char **argv, int most, const char *missing)
 {

@@ -57,6 +57,7 @@ bool parse_mode(const char *what, const char *text, uint32_t *mode);
 int parse_choice(const char *what, const char *text, const char *const *choices); /* its index, or -1 */
 bool parse_slow(const char *what, const char *text, struct mqshm_queue_options *queue); /* "evict:500" */
 bool parse_name(const char *text);
+bool parse_pattern(const char *text); /* a name, or a pattern of names for fnmatch() */
 bool parse_consumer_name(const char *what, const char *text);
 bool check_arguments(int argc, char **argv, int most, const char *missing);
 

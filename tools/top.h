@@ -32,6 +32,7 @@ struct top {
 	size_t producers, consumers;
 	uint64_t total_bytes;
 	bool by_name; /* else the fastest first */
+	char *const *patterns; /* of the names of queues to look at, up to a NULL; NULL or none: all. Not ours */
 };
 
 /* Look at all queues. NULL, or what went wrong, for when the terminal is restored: the old state stays. */

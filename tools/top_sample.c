@@ -4,6 +4,7 @@
  * cmd_top.c. Both moments are in order of name, so each queue finds its past in one pass; a queue that was made anew
  * under its old name has none.
  */
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,17 @@ struct walk {
 	double seconds; /* between them, 0 at first */
 	bool no_memory;
 };
+
+static bool wanted(const struct top *top, const char *name)
+{
+	char *const *pattern = top->patterns;
+
+	if (!pattern || !*pattern)
+		return true;
+	while (*pattern && fnmatch(*pattern, name, 0))
+		pattern++;
+	return *pattern;
+}
 
 static const struct top_queue *find_before(struct walk *walk, const struct mqshm_stat *stat)
 {
@@ -94,9 +106,12 @@ static int add_queue(const struct mqshm_stat *stat, void *arg)
 {
 	struct walk *walk = arg;
 	struct top *top = walk->now;
-	const struct top_queue *before = find_before(walk, stat);
+	const struct top_queue *before;
 	struct top_queue *queue;
 
+	if (!wanted(top, stat->name))
+		return 0;
+	before = find_before(walk, stat);
 	if (!make_room(top) ||
 	    !copy_users(&top->queues[top->count], stat, before, walk->seconds)) {
 		walk->no_memory = true;
@@ -138,7 +153,7 @@ void top_sort(struct top *top)
 
 const char *top_sample(struct top *top)
 {
-	struct top now = { .by_name = top->by_name, .sampled_ns = clock_ns() };
+	struct top now = { .by_name = top->by_name, .patterns = top->patterns, .sampled_ns = clock_ns() };
 	struct walk walk = { .now = &now, .before = top };
 	int result;
 

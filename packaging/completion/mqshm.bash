@@ -55,7 +55,7 @@ _mqshm()
 		esac
 	done
 	case $command:$names in
-	stat:0 | push:0 | pop:0 | evict:0 | gc:0 | merge:* | rm:* | watch:*)
+	stat:0 | push:0 | pop:0 | evict:0 | gc:0 | merge:* | rm:* | top:* | watch:*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_mqshm_queues)" -- "$current")
 		;;
 	push:1)

@@ -9,6 +9,7 @@ Named broadcast queues between processes, in shared memory: every consumer gets 
         use(numpy.frombuffer(block, numpy.float32))
 """
 
+from ._config import BlockingMode, QueueConfig
 from ._errors import (
     InvalidConfigError,
     MessageOvertakenError,
@@ -24,23 +25,58 @@ from ._errors import (
     QueueTimeoutError,
 )
 from ._native import version as __version__
-from ._queue import Consumer, ConsumerStartMode, Producer
+from ._queue import Consumer, ConsumerStartMode, Message, Producer
+from .decorators import run, sharedmem_consumer, sharedmem_producer, start, stop
+from .processor import Processor
+from .manager import MergedQueueView, QueueManager, SyncStats
+from .ring_queue import QUEUE_VERSION, QueueStats, RingQueue, RingQueueDouble, RingQueueInt
+from .timestamps import (
+    TimestampSynchronizer,
+    timestamp_micros,
+    timestamp_millis,
+    timestamp_now,
+    timestamp_now_micros,
+    timestamp_now_millis,
+)
 
 __all__ = [
+    "BlockingMode",
     "Consumer",
     "ConsumerStartMode",
     "InvalidConfigError",
+    "MergedQueueView",
+    "Message",
     "MessageOvertakenError",
     "MessageSizeError",
     "MultiQueueError",
+    "Processor",
     "Producer",
     "ProducerDiedError",
+    "QUEUE_VERSION",
     "QueueClosedError",
+    "QueueConfig",
     "QueueEmptyError",
     "QueueForkedError",
     "QueueFullError",
+    "QueueManager",
     "QueuePermissionError",
+    "QueueStats",
     "QueueSystemError",
     "QueueTimeoutError",
+    "RingQueue",
+    "RingQueueDouble",
+    "RingQueueInt",
+    "SyncStats",
+    "TimestampSynchronizer",
     "__version__",
+    "run",
+    "sharedmem_consumer",
+    "sharedmem_producer",
+    "start",
+    "stop",
+    "timestamp_micros",
+    "timestamp_millis",
+    "timestamp_now",
+    "timestamp_now_micros",
+    "timestamp_now_millis",
 ]

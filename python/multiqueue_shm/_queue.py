@@ -5,6 +5,7 @@ import asyncio
 import atexit
 import enum
 import os
+import typing
 
 from . import _native
 from ._errors import InvalidConfigError, ProducerDiedError
@@ -24,6 +25,16 @@ class ConsumerStartMode(enum.IntEnum):
     """Everything that is still in the ring."""
     FROM_BEGINNING = 2
     """The same, and what has gone already counts as missed."""
+
+
+class Message(typing.NamedTuple):
+    """A message, with what its queue knows of it."""
+
+    data: bytes
+    sequence: int
+    """0 for the first of the queue, +1 each."""
+    timestamp_ns: int
+    """The time of the push in ns since 1970; or the producer's own, or 0, if the queue was created so."""
 
 
 class Producer(_native.Producer):
@@ -50,22 +61,57 @@ class Consumer(_native.Consumer):
     A consumer of a queue, with a place of its own in it: it gets every message from its start on. The queue is created
     when it is missing, so a consumer may come before the producer; it may also stay after it.
 
-    shm_name, node_count, block_size, shared: as for Producer. start_mode: a ConsumerStartMode or its name.
+    shm_name, node_count, block_size, shared, metadata: as for Producer. start_mode: a ConsumerStartMode or its name. lossy:
+    never hold the producer back; what was overwritten meanwhile counts as missed. consumer_name (1..31 of A-Z a-z 0-9 . _ -)
+    and lease_ms (1..86,400,000) go together: the place in the queue is kept for that long when this consumer is closed or
+    dies, holds the producer back meanwhile, and the next of that name goes on there; unregister() gives it up.
 
     Iteration gives messages (bytes) as they come and ends with the stream: ProducerDiedError if its producer died.
     `async for` does the same without blocking the event loop. Errors and threads as for Producer.
     """
 
-    def __init__(self, shm_name, node_count, block_size, start_mode=ConsumerStartMode.FROM_LATEST, *, shared=False):
-        super().__init__(shm_name, node_count, block_size, _start(start_mode), shared=shared)
+    def __init__(
+        self,
+        shm_name,
+        node_count,
+        block_size,
+        start_mode=ConsumerStartMode.FROM_LATEST,
+        *,
+        shared=False,
+        metadata="",
+        lossy=False,
+        consumer_name=None,
+        lease_ms=0,
+    ):
+        super().__init__(
+            shm_name,
+            node_count,
+            block_size,
+            start_mode_of(start_mode),
+            shared=shared,
+            metadata=metadata,
+            lossy=lossy,
+            consumer_name=consumer_name,
+            lease_ms=lease_ms,
+        )
+
+    def pop_message(self, timeout_ms=0):
+        """As pop(), with the message's sequence and time: a Message(data, sequence, timestamp_ns), or None."""
+        found = self.pop_facts(1, timeout_ms)
+        return Message(*found[0]) if found else None
+
+    def pop_messages(self, max_count, timeout_ms=0):
+        """As pop_batch(), a list of Message, at most 64 of them."""
+        return [Message(*facts) for facts in self.pop_facts(max_count, timeout_ms)]
 
     def __aiter__(self):
         return _messages(self)
 
 
-def _start(mode):
+def start_mode_of(mode):
+    """A ConsumerStartMode from itself, its number or its name; else InvalidConfigError."""
     try:
-        return int(ConsumerStartMode[mode] if isinstance(mode, str) else ConsumerStartMode(mode))
+        return ConsumerStartMode[mode] if isinstance(mode, str) else ConsumerStartMode(mode)
     except (KeyError, ValueError):
         names = ", ".join(ConsumerStartMode.__members__)
         raise InvalidConfigError(f"start_mode is {mode!r}, not one of {names}") from None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 import enum
 from collections.abc import AsyncIterator
+from typing import NamedTuple, SupportsIndex
 
 from . import _native
 
@@ -10,6 +11,13 @@ class ConsumerStartMode(enum.IntEnum):
     FROM_LATEST = 0
     FROM_OLDEST_AVAILABLE = 1
     FROM_BEGINNING = 2
+
+def start_mode_of(mode: object) -> ConsumerStartMode: ...
+
+class Message(NamedTuple):
+    data: bytes
+    sequence: int
+    timestamp_ns: int
 
 class Producer(_native.Producer):
     def __init__(
@@ -25,5 +33,11 @@ class Consumer(_native.Consumer):
         start_mode: ConsumerStartMode | int | str = ...,
         *,
         shared: bool = False,
+        metadata: str = "",
+        lossy: bool = False,
+        consumer_name: str | None = None,
+        lease_ms: int = 0,
     ) -> None: ...
+    def pop_message(self, timeout_ms: int | None = 0) -> Message | None: ...
+    def pop_messages(self, max_count: SupportsIndex, timeout_ms: int | None = 0) -> list[Message]: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...

@@ -6,8 +6,8 @@
 
 #include "native.h"
 
-PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken;
-static PyObject *error_system, *error_forked, *error_permission, *error_size, *error_died;
+PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken, *error_size;
+static PyObject *error_system, *error_forked, *error_permission, *error_died;
 
 int errors_init(void)
 {
@@ -161,6 +161,21 @@ int geometry_check(const struct geometry *g, const struct mqshm_queue_info *info
 		return 0;
 	PyErr_Format(error_config, "queue '%s' exists and is not shared: it has one producer at a time", g->name);
 	return -1;
+}
+
+PyObject *geometry_metadata(struct geometry *g, PyObject *text)
+{
+	PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogateescape");
+	Py_ssize_t size;
+	char *data;
+
+	if (!bytes || PyBytes_AsStringAndSize(bytes, &data, &size)) {
+		Py_XDECREF(bytes);
+		return NULL;
+	}
+	g->options.metadata = data;
+	g->options.metadata_size = (size_t)size;
+	return bytes;
 }
 
 PyObject *metadata_text(const struct mqshm_queue_info *info)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consumers. Everything that reads goes by peek(): it waits, and comes back with messages in place and the handle taken;
+ * Consumers. Everything that reads goes by consumer_wait(): it waits, and comes back with messages in place and the handle taken;
  * then they are copied to bytes objects of just their size, or one is leased to Python as a memoryview.
  */
 #include <errno.h>
@@ -10,18 +10,12 @@
 
 #include "native.h"
 
-#define BATCH_MOST 65536 /* messages of one pop_batch(): bounds what is allocated for them */
-#define BATCH_SMALL 64	 /* up to so many on the stack */
+#define BATCH_MOST 65536 /* messages of one pop_batch(), which holds the GIL for small ones */
+#define CHUNK 32	 /* messages looked at at once: few, as they are to be in the cache still when they are copied, and their
+			    room goes back to the producer soon */
 #define ENDED_NAP_MS 10	 /* after the end of a stream: how often to look for a new producer */
 
-struct consumer {
-	PyObject_HEAD
-	struct handle *handle;
-	PyObject *name;
-	size_t node_count;
-	struct lease *lease; /* the message last peeked at, and its view; NULL or no longer active: it has gone */
-	PyObject *view;
-};
+PyObject *consumer_type;
 
 static struct consumer *consumer(PyObject *self)
 {
@@ -105,11 +99,7 @@ static void nap(const struct wait *w)
 	PyEval_RestoreThread(state);
 }
 
-/*
- * Wait for messages. How many, and the handle is taken; 0: none in time, or with timeout_ms -1 the stream has ended (*end
- * says how: -ESHUTDOWN, -EOWNERDEAD); -1: an exception.
- */
-static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms, int *end)
+int consumer_wait(struct consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms, int *end)
 {
 	struct handle *h = usable(c->handle);
 	bool first = true, last = timeout_ms == 0;
@@ -117,7 +107,8 @@ static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, 
 
 	if (!h)
 		return -1;
-	wait_begin(&w, timeout_ms);
+	if (!last)
+		wait_begin(&w, timeout_ms);
 	for (;; first = false) {
 		bool taken;
 		int rc = -EAGAIN;
@@ -171,11 +162,10 @@ static int peek(struct consumer *c, struct mqshm_message *messages, size_t max, 
 	}
 }
 
-/* With the handle taken, which is given: bytes objects of the messages, appended to list or the only one itself. NULL: an
-   exception, or they were overtaken meanwhile (*again). */
-static PyObject *take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again)
+PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again)
 {
 	struct handle *h = c->handle;
+	Py_ssize_t before = list ? PyList_Size(list) : 0;
 	size_t total = 0;
 	PyObject *bytes = NULL;
 	bool large;
@@ -195,7 +185,7 @@ static PyObject *take(struct consumer *c, const struct mqshm_message *messages, 
 		char **to = list ? malloc((size_t)count * sizeof *to) : NULL;
 
 		for (int i = 0; to && i < count; i++)
-			to[i] = PyBytes_AsString(PyList_GetItem(list, i));
+			to[i] = PyBytes_AsString(PyList_GetItem(list, before + i));
 		if (list && !to) {
 			PyErr_NoMemory();
 			rc = -1;
@@ -211,7 +201,9 @@ static PyObject *take(struct consumer *c, const struct mqshm_message *messages, 
 	}
 	if (rc) {
 		handle_give(h); /* nothing was released: they come again */
-		if (!list)
+		if (list)
+			PyList_SetSlice(list, before, PyList_Size(list), NULL);
+		else
 			Py_XDECREF(bytes);
 		return NULL;
 	}
@@ -221,7 +213,7 @@ static PyObject *take(struct consumer *c, const struct mqshm_message *messages, 
 	if (!rc)
 		return list ? list : bytes;
 	if (list)
-		PyList_SetSlice(list, 0, PyList_Size(list), NULL);
+		PyList_SetSlice(list, before, PyList_Size(list), NULL);
 	else
 		Py_DECREF(bytes);
 	if (!*again)
@@ -237,12 +229,12 @@ static PyObject *pop_one(struct consumer *c, int timeout_ms, int *end)
 	bool again;
 
 	do {
-		int n = peek(c, &message, 1, timeout_ms, end);
+		int n = consumer_wait(c, &message, 1, timeout_ms, end);
 
 		if (n <= 0)
 			return NULL;
 		again = false;
-		bytes = take(c, &message, 1, NULL, &again);
+		bytes = consumer_take(c, &message, 1, NULL, &again);
 	} while (again);
 	return bytes;
 }
@@ -259,15 +251,29 @@ static PyObject *consumer_pop(PyObject *self, PyObject *const *args, Py_ssize_t 
 	return bytes || PyErr_Occurred() ? bytes : Py_NewRef(Py_None);
 }
 
+/* Without waiting, and without a look at signals: what has been taken already must not get lost. As consumer_wait(). */
+static int more(struct consumer *c, struct mqshm_message *messages, size_t max)
+{
+	struct handle *h = c->handle;
+	int n;
+
+	if (!handle_try(h))
+		return 0; /* another thread's turn */
+	n = h->consumer ? peek_now(c, messages, max) : -EBADF;
+	if (n > 0)
+		return n;
+	handle_give(h);
+	return 0;
+}
+
 static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
 	static const char *const names[] = { "max_count", "timeout_ms", NULL };
-	struct mqshm_message some[BATCH_SMALL], *messages = some;
+	struct mqshm_message messages[CHUNK];
 	struct consumer *c = consumer(self);
 	PyObject *values[2], *list;
-	int timeout_ms = 0, end = 0, n;
-	bool again = false;
-	Py_ssize_t max;
+	Py_ssize_t max, got = 0;
+	int timeout_ms = 0, end = 0;
 
 	if (unpack("pop_batch", args, count, keywords, names, 1, values) ||
 	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
@@ -279,26 +285,67 @@ static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ss
 		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
 	if (max > BATCH_MOST)
 		max = BATCH_MOST;
-	if ((size_t)max > c->node_count && c->node_count)
-		max = (Py_ssize_t)c->node_count;
 	list = PyList_New(0);
-	if (list && max > BATCH_SMALL) {
-		messages = malloc((size_t)max * sizeof *messages);
-		if (!messages) {
-			PyErr_NoMemory();
+	while (list && got < max) {
+		int want = max - got < CHUNK ? (int)(max - got) : CHUNK;
+		int n = got ? more(c, messages, (size_t)want) : consumer_wait(c, messages, (size_t)want, timeout_ms, &end);
+		bool again = false;
+
+		if (n > 0 && !consumer_take(c, messages, n, list, &again) && !again)
+			n = -1;
+		if (again)
+			continue;
+		if (n < 0 && got)
+			PyErr_Clear(); /* what we have got is the answer; the next call gives the error */
+		else if (n < 0)
 			Py_CLEAR(list);
-		}
-	}
-	while (list) {
-		n = peek(c, messages, (size_t)max, timeout_ms, &end);
-		if (n < 0 || (n > 0 && !take(c, messages, n, list, &again) && !again))
-			Py_CLEAR(list);
-		if (!again)
+		if (n < want)
 			break;
-		again = false;
+		got += n;
 	}
-	if (messages != some)
-		free(messages);
+	return list;
+}
+
+/* What bytes become with what else is known of their messages, in place. 0; -1 and an exception. */
+static int add_facts(PyObject *list, const struct mqshm_message *messages, int count)
+{
+	for (int i = 0; i < count; i++) {
+		PyObject *tuple = Py_BuildValue("(OKK)", PyList_GetItem(list, i), (unsigned long long)messages[i].sequence,
+						(unsigned long long)messages[i].timestamp_ns);
+
+		if (!tuple || PyList_SetItem(list, i, tuple))
+			return -1;
+	}
+	return 0;
+}
+
+static PyObject *consumer_pop_facts(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+	static const char *const names[] = { "max_count", "timeout_ms", NULL };
+	struct mqshm_message messages[CHUNK];
+	struct consumer *c = consumer(self);
+	PyObject *values[2], *list;
+	int timeout_ms = 0, end = 0, n;
+	bool again = true;
+	Py_ssize_t max;
+
+	if (unpack("pop_facts", args, count, keywords, names, 1, values) ||
+	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
+		return NULL;
+	max = PyNumber_AsSsize_t(values[0], NULL); /* clipped */
+	if (max == -1 && PyErr_Occurred())
+		return NULL;
+	if (max < 1)
+		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
+	list = PyList_New(0);
+	while (list && again) {
+		again = false;
+		n = consumer_wait(c, messages, (size_t)(max < CHUNK ? max : CHUNK), timeout_ms, &end);
+		if (n > 0 && !consumer_take(c, messages, n, list, &again))
+			n = again ? 0 : -1;
+		if (n < 0 || add_facts(list, messages, n))
+			Py_CLEAR(list);
+	}
 	return list;
 }
 
@@ -323,7 +370,7 @@ static PyObject *consumer_peek(PyObject *self, PyObject *const *args, Py_ssize_t
 		return NULL;
 	}
 	forget_view(c);
-	n = peek(c, &message, 1, timeout_ms, &end);
+	n = consumer_wait(c, &message, 1, timeout_ms, &end);
 	if (n <= 0)
 		return n ? NULL : Py_NewRef(Py_None);
 	lease = lease_new(c->handle, message.data, message.size, false);
@@ -537,35 +584,43 @@ static PyObject *consumer_closed(PyObject *self, void *unused)
 
 static int consumer_new(PyObject *self, PyObject *args, PyObject *keywords)
 {
-	static char *names[] = { "shm_name", "node_count", "block_size", "start_mode", "shared", NULL };
+	static char *names[] = { "shm_name", "node_count", "block_size", "start_mode", "shared", "metadata", "lossy",
+				 "consumer_name", "lease_ms", NULL };
 	struct mqshm_consumer_options options = { .size = sizeof options, .start = MQSHM_FROM_LATEST };
 	struct consumer *c = consumer(self);
 	struct mqshm_queue_info info;
 	Py_ssize_t node_count, block_size;
 	PyThreadState *state;
+	PyObject *name, *metadata = NULL, *text = NULL;
 	struct geometry g;
 	struct handle *h;
-	PyObject *name;
-	int shared = 0, rc;
+	int shared = 0, lossy = 0, rc;
+	Py_ssize_t lease_ms = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|i$p:Consumer", names, &name, &node_count, &block_size,
-					 &options.start, &shared))
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|i$pUpzn:Consumer", names, &name, &node_count, &block_size,
+					 &options.start, &shared, &metadata, &lossy, &options.name, &lease_ms))
 		return -1;
 	if (c->handle) {
 		PyErr_SetString(PyExc_RuntimeError, "this consumer is open already");
 		return -1;
 	}
-	if (geometry_set(&g, name, node_count, block_size, shared))
+	if (geometry_set(&g, name, node_count, block_size, shared) || (metadata && !(text = geometry_metadata(&g, metadata))))
 		return -1;
+	/* The library checks the range; here only what would change its value on the way. */
+	options.lease_ms = lease_ms < 0 || lease_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)lease_ms;
+	options.flags = lossy ? MQSHM_LOSSY : 0;
 	h = handle_new();
-	if (!h)
+	if (!h) {
+		Py_XDECREF(text);
 		return -1;
+	}
 	Py_INCREF(name);
 	state = PyEval_SaveThread();
 	rc = mqshm_consumer_open(&h->consumer, g.name, &g.options, &options);
 	if (!rc)
 		rc = mqshm_consumer_info(h->consumer, &info);
 	PyEval_RestoreThread(state);
+	Py_XDECREF(text);
 	if (rc)
 		raise_result(rc);
 	else if (c->handle)
@@ -618,6 +673,9 @@ static PyMethodDef methods[] = {
 	  "Take what is there, 1..max_count messages (at most 65,536 a call): a list of bytes, in order.\n\n"
 	  "Waits for the first one only. An empty list when none came in time; errors as for pop(), ValueError for a\n"
 	  "max_count below 1." },
+	{ "pop_facts", FAST(consumer_pop_facts),
+	  "pop_facts($self, /, max_count, timeout_ms=0)\n--\n\n"
+	  "What pop_message() and pop_messages() are made of: as pop_batch(), at most 64, each (bytes, sequence, timestamp)." },
 	{ "peek", FAST(consumer_peek),
 	  "peek($self, /, timeout_ms=0)\n--\n\n"
 	  "Look at the next message in place: a read-only memoryview of bytes (format 'B', shape (size,)), or None.\n\n"
@@ -677,7 +735,7 @@ int consumer_init(PyObject *module)
 	};
 	static PyType_Spec spec = { "multiqueue_shm._native.Consumer", sizeof(struct consumer), 0,
 				    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots };
-	PyObject *type = PyType_FromSpec(&spec);
 
-	return type && !PyModule_AddObjectRef(module, "Consumer", type) ? 0 : -1;
+	consumer_type = PyType_FromSpec(&spec);
+	return consumer_type && !PyModule_AddObjectRef(module, "Consumer", consumer_type) ? 0 : -1;
 }

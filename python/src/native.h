@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "mqshm.h"
+#include "mqshm/abi.h"
 
 /*
  * A wait comes up that often to see whether a signal came whose Python handler is to run: a signal may be taken by another
@@ -111,7 +112,7 @@ int lease_init(PyObject *module);
 PyObject *raise_result(int rc);
 PyObject *raise_closed(void);
 int errors_init(void);
-extern PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken;
+extern PyObject *error_closed, *error_full, *error_timeout, *error_config, *error_overtaken, *error_size;
 
 /* Milliseconds; None or negative: -1, for ever. */
 int timeout_converter(PyObject *object, void *ms);
@@ -128,6 +129,8 @@ int geometry_set(struct geometry *g, PyObject *name, Py_ssize_t node_count, Py_s
 /* Is the queue that was opened what was asked for? */
 int geometry_check(const struct geometry *g, const struct mqshm_queue_info *info);
 PyObject *metadata_text(const struct mqshm_queue_info *info);
+/* Sets the metadata of a queue that is created; bytes, which must live as long, or NULL and an exception. */
+PyObject *geometry_metadata(struct geometry *g, PyObject *text);
 
 /* A wait of timeout_ms, in slices. */
 struct wait {
@@ -137,9 +140,54 @@ void wait_begin(struct wait *w, int timeout_ms);
 int wait_slice(const struct wait *w); /* ms of the next one */
 bool wait_over(const struct wait *w);
 
-/* ---- producer.c, consumer.c ---- */
+/* ---- producer.c ---- */
+struct producer {
+	PyObject_HEAD
+	struct handle *handle;
+	PyObject *name;
+};
+extern PyObject *producer_type;
 int producer_init(PyObject *module);
+
+/* What of a producer waits: one call of the library. */
+struct attempt {
+	int (*call)(struct mqshm_producer *p, struct attempt *a, int timeout_ms);
+	const void *data;
+	size_t size;		     /* bytes; of a batch: messages */
+	const struct iovec *messages;
+	size_t done;
+	void *room;
+	uint64_t timestamp;
+};
+/* With the GIL. 0; -EAGAIN: not in time; else -1 and an exception. keep: after 0 the handle is still taken. */
+int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeout_ms, bool keep);
+
+/* ---- consumer.c ---- */
+struct consumer {
+	PyObject_HEAD
+	struct handle *handle;
+	PyObject *name;
+	size_t node_count;
+	struct lease *lease; /* the message last peeked at, and its view; NULL or no longer active: it has gone */
+	PyObject *view;
+};
+extern PyObject *consumer_type;
 int consumer_init(PyObject *module);
+
+/*
+ * Wait for messages. How many, and the handle is taken; 0: none in time, or with timeout_ms -1 the stream has ended (*end
+ * says how: -ESHUTDOWN, -EOWNERDEAD); -1: an exception.
+ */
+int consumer_wait(struct consumer *c, struct mqshm_message *messages, size_t max, int timeout_ms, int *end);
+/* With the handle taken, which is given: bytes objects of the messages, appended to list or the only one itself. NULL: an
+   exception, or they were overtaken meanwhile (*again). */
+PyObject *consumer_take(struct consumer *c, const struct mqshm_message *messages, int count, PyObject *list, bool *again);
+
+/* ---- ring_queue.c, queues.c ---- */
+int ring_queue_init(PyObject *module);
+PyObject *queue_stat(PyObject *module, PyObject *name);
+PyObject *queue_names(PyObject *module, PyObject *unused);
+PyObject *queue_remove(PyObject *module, PyObject *args);
 
 /* Fields of Python objects, which may be uninitialised (__new__ alone). NULL and an exception. */
 static inline struct handle *usable(struct handle *h)

@@ -7,34 +7,19 @@
 
 #define SHARED_MS 1 /* a push without waiting finds another producer of a shared queue at it: that is over by then */
 
-struct producer {
-	PyObject_HEAD
-	struct handle *handle;
-	PyObject *name;
-};
-
 struct reservation {
 	PyObject_HEAD
 	struct lease *lease;
 	PyObject *view;
 };
 
+PyObject *producer_type;
 static PyObject *reservation_type;
 
 static struct producer *producer(PyObject *self)
 {
 	return (struct producer *)self;
 }
-
-/* What of a producer waits: one call of the library. */
-struct attempt {
-	int (*call)(struct mqshm_producer *p, struct attempt *a, int timeout_ms);
-	const void *data;
-	size_t size;		     /* bytes; of a batch: messages */
-	const struct iovec *messages;
-	size_t done;
-	void *room;
-};
 
 static int push_one(struct mqshm_producer *p, struct attempt *a, int timeout_ms)
 {
@@ -73,8 +58,7 @@ static bool attempt_slice(struct handle *h, struct attempt *a, const struct wait
 	return true;
 }
 
-/* With the GIL. 0; -EAGAIN: not in time; else -1 and an exception. keep: after 0 the handle is still taken. */
-static int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeout_ms, bool keep)
+int attempt(struct handle *h, struct attempt *a, size_t bytes, int timeout_ms, bool keep)
 {
 	bool last = timeout_ms == 0;
 	PyThreadState *state;
@@ -456,12 +440,11 @@ static int producer_new(PyObject *self, PyObject *args, PyObject *keywords)
 	static char *names[] = { "shm_name", "node_count", "block_size", "metadata", "shared", NULL };
 	struct producer *p = producer(self);
 	struct mqshm_queue_info info;
-	Py_ssize_t node_count, block_size, metadata_size;
+	Py_ssize_t node_count, block_size;
 	PyObject *name, *metadata = NULL, *text = NULL;
 	PyThreadState *state;
 	struct geometry g;
 	struct handle *h;
-	char *bytes;
 	int shared = 0, rc;
 
 	if (!PyArg_ParseTupleAndKeywords(args, keywords, "Unn|U$p:Producer", names, &name, &node_count, &block_size,
@@ -473,15 +456,8 @@ static int producer_new(PyObject *self, PyObject *args, PyObject *keywords)
 	}
 	if (geometry_set(&g, name, node_count, block_size, shared))
 		return -1;
-	if (metadata) {
-		text = PyUnicode_AsEncodedString(metadata, "utf-8", "surrogateescape");
-		if (!text || PyBytes_AsStringAndSize(text, &bytes, &metadata_size)) {
-			Py_XDECREF(text);
-			return -1;
-		}
-		g.options.metadata = bytes;
-		g.options.metadata_size = (size_t)metadata_size;
-	}
+	if (metadata && !(text = geometry_metadata(&g, metadata)))
+		return -1;
 	h = handle_new();
 	if (!h) {
 		Py_XDECREF(text);
@@ -612,10 +588,10 @@ int producer_init(PyObject *module)
 	};
 	static PyType_Spec reservation_spec = { "multiqueue_shm._native.Reservation", sizeof(struct reservation), 0,
 						Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, reservation_slots };
-	PyObject *type = PyType_FromSpec(&spec);
 
+	producer_type = PyType_FromSpec(&spec);
 	reservation_type = PyType_FromSpec(&reservation_spec);
-	return type && reservation_type && !PyModule_AddObjectRef(module, "Producer", type) &&
+	return producer_type && reservation_type && !PyModule_AddObjectRef(module, "Producer", producer_type) &&
 			       !PyModule_AddObjectRef(module, "Reservation", reservation_type)
 		       ? 0 : -1;
 }

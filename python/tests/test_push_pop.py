@@ -77,6 +77,14 @@ def test_large_batches_are_taken_in_parts(name):
         assert consumer.pop_batch(1 << 70) == messages[100:]
 
 
+def test_batches_of_large_messages(name):
+    """Those are copied without the GIL, part by part."""
+    with Producer(name, 200, 1000) as producer, Consumer(name, 200, 1000) as consumer:
+        messages = [bytes([i]) * (1000 - i) for i in range(200)]
+        assert producer.push_batch(messages) == 200
+        assert consumer.pop_batch(200) == messages
+
+
 def test_batches_of_others_than_lists(pair):
     producer, consumer = pair
     assert producer.push_batch(()) == 0

@@ -42,7 +42,7 @@ run() # ARCHITECTURE OPTIONS PROGRAM...
 	local arch=$1 options=$2
 	shift 2
 	# shellcheck disable=SC2086 # options
-	QEMU_LD_PREFIX=/usr/$arch-linux-gnu timeout -k 5 120 "qemu-$arch" $options "$@" < /dev/null
+	QEMU_LD_PREFIX=/usr/$arch-linux-gnu timeout -k 5 400 "qemu-$arch" $options "$@" < /dev/null
 }
 listing() # ARCHITECTURE OPTION...
 {
@@ -72,7 +72,7 @@ part() # ARCHITECTURE ARGUMENT...
 	local arch=$1
 	shift
 	if [[ $arch == native ]]; then
-		timeout 60 "$OUT/share-native" "$@"
+		timeout 300 "$OUT/share-native" "$@"
 	else
 		run "$arch" "" "$OUT/share-$arch" "$@"
 	fi

@@ -68,7 +68,7 @@ file="$WORK/it's \"a\" file"
 head -c 20000001 /dev/urandom > "$file"
 begun=$SECONDS
 holds "make demo" 20,000,001 "$file" make -s BUILD="$build" demo INPUT="$file"
-check "make demo: it takes less than 15 s" at_most $((SECONDS - begun)) 14
+check "make demo: it takes less than 2 minutes, some seconds on a machine that is not busy" at_most $((SECONDS - begun)) 119
 check "make demo: it says which input" has "$WORK/out" "^Input: +$WORK/it's \"a\" file$"
 for row in meter writer checksum; do
 	check "make demo: the table has the $row" has "$WORK/out" "^$row +1,563 +20,000,001 +0 +0 .*/s$"

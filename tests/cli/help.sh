@@ -51,6 +51,7 @@ check "it completes queues" completes "$Q-complete" mqshm stat "$Q-"
 check "... for evict" completes "$Q-complete" mqshm evict "$Q-"
 check "it completes no second queue for stat" completes '' mqshm stat "$Q-complete" "$Q-"
 check "it completes a second queue for merge" completes "$Q-complete" mqshm merge "$Q-complete" "$Q-"
+check "it completes a second queue for top" completes "$Q-complete" mqshm top "$Q-complete" "$Q-"
 "$MQSHM" rm "$Q-complete" > /dev/null
 # Somebody else's file name must not be run as a command.
 evil="$Q-\$(touch evil)"

@@ -72,10 +72,10 @@ lines_of()
 	wc -l < "$1" | tr -d ' '
 }
 
-# wait_until COMMAND...: until it succeeds, at most 20 s.
+# wait_until COMMAND...: until it succeeds, at most 60 s.
 wait_until()
 {
-	local deadline=$((SECONDS + 20))
+	local deadline=$((SECONDS + 60))
 	until "$@"; do
 		if ((SECONDS > deadline)); then
 			echo "# waited in vain for: $*"
@@ -93,7 +93,7 @@ start()
 	STARTED+=($!)
 }
 
-# status_of PID: waits for it, at most 20 s; its exit status goes to $status, which the caller declares or not.
+# status_of PID: waits for it, at most 60 s; its exit status goes to $status, which the caller declares or not.
 # shellcheck disable=SC2034 # the scripts use it
 status_of()
 {

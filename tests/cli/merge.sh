@@ -104,7 +104,7 @@ check "a silent queue holds back the others: --timeout, exits 1" equal $? 1
 check "... and says so" equal "$(< "$WORK/err")" "mqshm merge: 2 queues: no message within 100 ms"
 check "... nothing was written" equal "$(< "$WORK/out")" ''
 for sync in 0 20; do
-	"$MQSHM" merge "$a" "$b" --lines --timeout 500 --sync $sync > "$WORK/out" 2> /dev/null
+	"$MQSHM" merge "$a" "$b" --lines --timeout 2000 --sync $sync > "$WORK/out" 2> /dev/null
 	check "not for longer than --sync $sync" equal "$(< "$WORK/out")" $'one\ntwo'
 done
 "$MQSHM" merge "$a" "$b" "$Q-none" --timeout 100 > "$WORK/out" 2> "$WORK/err"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# top on a real terminal (tmux): what it shows, that it fits, follows a resize and leaves the terminal as it was.
+# top on a real terminal (tmux): what it shows, that it fits, follows a resize and leaves the terminal as it was. It is
+# told what to show, so that the queues of others need no lines; and a screen may be seen half drawn, so each is awaited.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/lib.bash"
 source "$(dirname "$0")/terminal.bash"
@@ -18,13 +19,19 @@ top_pid()
 	pane=$(tm display-message -p -t pane '#{pane_pid}')
 	tr -d ' ' < "/proc/$pane/task/$pane/children"
 }
-begin()
+begin() # NAME...
 {
-	send "clear; '$MQSHM' top; echo left=\$?" Enter
+	send "clear; '$MQSHM' top ${*@Q}; echo left=\$?" Enter
 	wait_until shows '^QUEUE / PROCESS'
 }
 
+line_is() # NUMBER ERE: a line of the screen
+{
+	screen | sed -n "$1p" | grep -Eq -- "$2"
+}
+
 q=$Q-top
+"$MQSHM" create "$Q-other" --nodes 1 --block 1 > /dev/null
 start "$MQSHM" push "$q" --nodes 8 --block 1000 --wait 2 < /dev/zero 2> /dev/null
 push=$!
 start "$MQSHM" pop "$q" > /dev/null 2> /dev/null
@@ -34,7 +41,7 @@ exec 3<> "$WORK/fifo" # nobody reads it: this consumer blocks all
 start "$MQSHM" pop "$q" > "$WORK/fifo" 2> /dev/null
 slow=$!
 
-begin
+begin "$Q-t?p" "$Q-many*"
 check "it shows the queue" wait_until shows "^$q "
 check "it shows the producer" wait_until shows "> $push mqshm"
 check "it shows the consumers" wait_until shows "< $fast mqshm"
@@ -42,26 +49,29 @@ check "it shows who blocks whom" wait_until shows "< $slow mqshm .*blocks $push"
 check "... and who waits for whom" wait_until shows "> $push mqshm .*waits for $slow"
 check "... and that the queue is full" wait_until shows "^$q .*100%  full: mqshm"
 check "the queue's line has the full lag" wait_until shows "^$q .* 8 +100%"
-check "it fits 24 lines: the last is the foot" matches "$(screen | tail -n 1)" '^q quit'
-check "it fits 80 columns: the clock is at the edge" matches "$(screen | head -n 1)" '^.{72}[0-9:]{8}$'
+check "... and no queue that was not asked for" wait_until line_is 1 '^mqshm top: 1 queue, 1 producer, 2 consumers,'
+check "it fits 24 lines: the last is the foot" wait_until line_is 24 '^q quit'
+check "it fits 80 columns: the clock is at the edge" wait_until line_is 1 '^.{72}[0-9:]{8}$'
 
 for i in $(seq 10 39); do
 	"$MQSHM" create "$Q-many$i" --nodes 1 --block 1 > /dev/null
 done
-# Other programs' queues may come and go meanwhile: so the figures of one screen are compared with each other.
 adds_up()
 {
-	local text all hidden
+	local text
 	text=$(screen)
-	all=$(sed -n '1s/^mqshm top: \([0-9]*\) queues.*/\1/p' <<< "$text")
-	hidden=$(sed -n '$s/.*not shown: \([0-9]*\) queue.*, [0-9]* process.*/\1/p' <<< "$text")
-	[[ $all -ge 31 && $hidden == $((all - 21)) && $(sed '1,2d;$d' <<< "$text" | grep -c '^[^ ]') == 21 ]]
+	[[ $text =~ ^'mqshm top: 31 queues,' && ${text##*$'\n'} =~ 'not shown: 10 queues, 3 processes' &&
+		$(sed '1,2d;$d' <<< "$text" | grep -c "^$Q-") == 21 ]]
+}
+all_shown()
+{
+	[[ $(screen | grep -c "^$Q-") == 31 ]]
 }
 check "more queues than lines: 21 are shown, and it says how many are not" wait_until adds_up
 resize 120 50
 check "a larger terminal: all are shown" wait_until shows "^$Q-many39"
 check "... the clock is at the new edge" wait_until shows '^mqshm top.{103}[0-9:]{8}$'
-check "... 31 queues" test "$(screen | grep -c "^$Q-")" -ge 31
+check "... 31 queues" wait_until all_shown
 resize 40 10
 check "a small one: it still fits" wait_until shows '^q quit'
 resize 5 2
@@ -77,16 +87,18 @@ for i in $(seq 10 39); do
 done
 
 begin
+# Of whom, nobody knows; but it looks at all of them.
+check "without a name: all queues" wait_until line_is 1 '^mqshm top: ([2-9]|[0-9]{2,}) queues, '
 send C-c
 check "Ctrl-C exits 0" wait_until shows '^left=0$'
 check "Ctrl-C leaves the terminal clean" restored
 for signal in TERM HUP; do
-	begin
+	begin "$q"
 	kill "-$signal" "$(top_pid)"
 	check "SIG$signal ends it by that signal" wait_until shows "^left=$((128 + $(kill -l "$signal")))\$"
 	check "SIG$signal leaves the terminal clean" restored
 done
-begin
+begin "$q"
 send C-z
 wait_until shows 'Stopped'
 send 'clear; stty -a | grep -c -e -icanon; fg' Enter
@@ -98,5 +110,6 @@ kill -TERM "$push" "$fast" "$slow" 2> /dev/null # the first to go may end anothe
 status_of "$push"
 status_of "$fast"
 status_of "$slow"
+"$MQSHM" rm "$Q-other" > /dev/null
 exec 3>&-
 conclude

@@ -11,7 +11,7 @@ wrong()
 	local expected=$1 name out status
 	shift
 	printf -v name ' %q' "${@:0:0}" "${@//$long/LONG}"
-	out=$(timeout 10 "$MQSHM" "$@" 2> "$WORK/err" < /dev/null)
+	out=$(timeout 60 "$MQSHM" "$@" 2> "$WORK/err" < /dev/null)
 	status=$?
 	if [[ $status == 2 && -z $out && $(lines_of "$WORK/err") == 1 && $(< "$WORK/err") =~ ^mqshm.*$expected ]]; then
 		result "usage error: mqshm${name:0:100}" 0
@@ -51,7 +51,9 @@ for command in create list stat top watch push pop merge rm gc bench; do
 	wrong "unknown option '-X'" "$command" -X
 done
 wrong 'surplus argument' list "$x"
-wrong 'surplus argument' top "$x"
+wrong 'is empty' top ''
+wrong 'begins with a dot' top "$x" .hidden
+wrong 'characters other than' top '*' a/b
 wrong 'surplus argument' gc "$x" "$x"
 wrong 'NAME is missing' rm
 wrong 'NAME is missing' rm --force

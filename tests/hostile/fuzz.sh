@@ -18,7 +18,7 @@ seconds=${seconds:-10}
 seed=${MQSHM_SEED:-$RANDOM$RANDOM}
 export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=16:allocator_may_return_null=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-limits=(-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64)
+limits=(-timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=64)
 
 have clang clang "fuzzing" || conclude
 cat > "$OUT/probe.c" << 'END'

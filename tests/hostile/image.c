@@ -130,6 +130,7 @@ static bool judge(const char *what, long long rc, const int *errors)
 
 #define ERRORS(...) ((const int[]){ __VA_ARGS__, 0 })
 #define JUDGE(call, ...) judge(#call, CALL(call), ERRORS(__VA_ARGS__))
+#define READING -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG, -ECONNABORTED
 
 struct found {
 	const char *name;
@@ -192,7 +193,7 @@ static void read_it(const struct image *image, uint32_t flags, int start)
 		WRONG("lag %lld, missed %lld", (long long)mqshm_consumer_lag(c), (long long)mqshm_consumer_missed(c));
 	for (int i = 0; i < 2 * NODES; i++) {
 		rc = mqshm_consumer_peek(c, m, 2, 0);
-		if (judge("peek", rc, ERRORS(-EAGAIN, -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG)))
+		if (judge("peek", rc, ERRORS(READING, -EAGAIN)))
 			for (long long n = 0; n < rc; n++) {
 				if (m[n].size > BLOCK)
 					WRONG("a message of %zu bytes", m[n].size);
@@ -200,14 +201,14 @@ static void read_it(const struct image *image, uint32_t flags, int start)
 					memcpy(out, m[n].data, m[n].size);
 			}
 		rc = mqshm_consumer_pop(c, out, sizeof out, m, 0);
-		if (!judge("pop", rc, ERRORS(-EAGAIN, -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG)))
+		if (!judge("pop", rc, ERRORS(READING, -EAGAIN)))
 			break;
 		if (rc > BLOCK || m[0].size != (size_t)rc)
 			WRONG("pop gives %lld and size %zu", rc, m[0].size);
 	}
 	if (rc >= 0)
 		WRONG("there is no end of messages");
-	JUDGE(mqshm_consumer_pop(c, out, sizeof out, NULL, 1), -ETIMEDOUT, -ESHUTDOWN, -EOWNERDEAD, -ESTALE, -EBADMSG);
+	JUDGE(mqshm_consumer_pop(c, out, sizeof out, NULL, 1), READING, -ETIMEDOUT);
 	JUDGE(mqshm_consumer_close(c), -ECHILD);
 }
 

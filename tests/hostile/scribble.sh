@@ -30,7 +30,7 @@ check "library, tool and scribbler build" build . "$OUT/asan" "$OUT/asan/mqshm" 
 
 scribble() # PROGRAM SECONDS TOOL [WORDS]
 {
-	timeout -k 5 $((seconds + 120)) "$1" "$Q-live" "${@:2}" > "$OUT/said.txt" 2>&1
+	timeout -k 5 $((seconds + 300)) "$1" "$Q-live" "${@:2}" > "$OUT/said.txt" 2>&1
 	local status=$?
 	grep -E '^#|RED' "$OUT/said.txt"
 	[[ $status == 0 ]] || grep -vE '^#' "$OUT/said.txt" | head -n 60

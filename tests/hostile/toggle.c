@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A value that a peer changes all the time, so that it differs between two looks: calls end in time all the same, and
- * what they say is true. One field a test; tests/hostile/scribble.sh does it with all of them at random.
+ * what they say is true. One field a test; tests/hostile/scribble.sh does it with all of them at random. At the end,
+ * what one who was evicted is told.
  */
-#define TEST_SECONDS 60
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -82,6 +82,14 @@ static void check_said(int rc)
 		TEST_FAIL("%d is given without a sentence", rc);
 }
 
+/* Until the time is over and something was seen: on a busy machine one of the two may not run for long. */
+static bool goes_on(uint64_t until, int seen)
+{
+	uint64_t now = test_now_ns();
+
+	return now < until || (!seen && now < until + 60000000000u);
+}
+
 /* A peer that sets the role of a consumer to another and back: a call fails, or has really got a message. */
 TEST(the_state_of_a_consumer)
 {
@@ -98,7 +106,7 @@ TEST(the_state_of_a_consumer)
 		uint32_t *state = &ring_consumer(&ring, (uint32_t)mqshm_consumer_id(c))->state;
 
 		pid = start_toggle(state, *state ^ 0x100, false);
-		for (int i = 0; test_now_ns() < until && test_failures < 5; i++) {
+		for (int i = 0; goes_on(until, stale) && test_failures < 5; i++) {
 			struct mqshm_message m = { .size = 77 };
 			char out[8];
 			int rc;
@@ -137,7 +145,7 @@ TEST(the_state_of_a_producer)
 	map_queue(name);
 	state = &ring.participants[0].state;
 	pid = start_toggle(state, *state ^ 0x100, false);
-	for (int i = 0; test_now_ns() < until && test_failures < 5; i++) {
+	for (int i = 0; goes_on(until, stale) && test_failures < 5; i++) {
 		void *room;
 		int rc;
 
@@ -307,4 +315,77 @@ TEST(positions)
 	pops_end(&ring.producer->mark[3].position);
 	pops_end((char *)&ring.producer->head + 4);
 	MUST(mqshm_queue_remove(name, 0), 0);
+}
+
+/* A cursor beyond all messages: a producer that looks for room ends that role, and every call of its owner says so. */
+TEST(a_cursor_out_of_bounds)
+{
+	struct mqshm_queue_options q = geometry(4, 8, MQSHM_PERSISTENT);
+	const char *name = test_queue("cursor");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_LATEST, 0);
+	struct mqshm_consumer *other = open_consumer(name, NULL, MQSHM_FROM_LATEST, 0);
+	struct mqshm_wait_item item = { .consumer = c };
+	struct mqshm_message m[2];
+	char out[64];
+
+	map_queue(name);
+	MUST(mqshm_producer_push(p, "x", 1, 0), 0);
+	MUST(mqshm_producer_push(p, "x", 1, 0), 0);
+	MUST(mqshm_consumer_peek(c, m, 2, 0), 2);
+	SET(ring_area(&ring, (uint32_t)mqshm_consumer_id(c))->position, UINT64_MAX / 4);
+	MUST(mqshm_producer_push(p, "x", 1, 0), 0);
+	MUST(mqshm_producer_push(p, "x", 1, 0), 0);
+	EXPECT(mqshm_producer_push(p, "x", 1, 0), -EAGAIN); /* the other one is in the way */
+	EXPECT(mqshm_consumer_release(c, 1), -ECONNABORTED);
+	EXPECT(mqshm_consumer_release(c, 2), -ECONNABORTED);
+	CHECK_STR(mqshm_last_error(), "out of bounds");
+	EXPECT(mqshm_consumer_peek(c, m, 2, 0), -ECONNABORTED);
+	EXPECT(mqshm_consumer_peek(c, m, 2, TIMEOUT_MS), -ECONNABORTED);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), -ECONNABORTED);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, TIMEOUT_MS), -ECONNABORTED);
+	EXPECT(mqshm_consumer_pop_batch(c, m, 1, 2, out, sizeof out, TIMEOUT_MS), -ECONNABORTED);
+	EXPECT(mqshm_consumer_pop_batch(c, m, 2, 2, out, sizeof out, TIMEOUT_MS), -ECONNABORTED);
+	CHECK_EQ(mqshm_wait_any(&item, 1, TIMEOUT_MS), 1);
+	CHECK_EQ(item.result, -ECONNABORTED);
+	CHECK_EQ(mqshm_consumer_close(c), 0);
+	EXPECT(mqshm_consumer_pop(other, out, sizeof out, NULL, 0), 1); /* and it goes on */
+	CHECK_EQ(mqshm_consumer_close(other), 0);
+	CHECK_EQ(mqshm_producer_close(p), 0);
+	CHECK_EQ(mqshm_queue_remove(name, 0), 0);
+}
+
+/* Nobody evicts a producer, whatever its slot says: no call gives an error that is for consumers. */
+static void no_eviction(uint32_t flags)
+{
+	struct mqshm_queue_options q = geometry(4, 8, MQSHM_PERSISTENT | flags);
+	const char *name = test_queue("reason");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_wait_item item = { .producer = p };
+	void *room;
+
+	map_queue(name);
+	MUST(mqshm_producer_reserve(p, 1, &room, 0), 0);
+	for (uint32_t why = MQSHM_WHY_DIED; why <= MQSHM_WHY_LEASE; why++) {
+		SET(ring.participants[0].why, why);
+		SET(ring.participants[0].state, (GET(ring.participants[0].state) & ~0xffu) | MQSHM_SLOT_ENDED);
+		if (why == MQSHM_WHY_DIED)
+			EXPECT(mqshm_producer_commit(p, 1), -ESTALE);
+		for (int timeout_ms = 0; timeout_ms <= TIMEOUT_MS; timeout_ms += TIMEOUT_MS) {
+			EXPECT(mqshm_producer_push(p, "x", 1, timeout_ms), -ESTALE);
+			EXPECT(mqshm_producer_reserve(p, 1, &room, timeout_ms), -ESTALE);
+			EXPECT(mqshm_producer_wait_consumers(p, 1, 0, timeout_ms), -ESTALE);
+			EXPECT(mqshm_producer_wait_drained(p, timeout_ms), -ESTALE);
+			CHECK_EQ(mqshm_wait_any(&item, 1, timeout_ms), 1);
+			CHECK_EQ(item.result, -ESTALE);
+		}
+	}
+	CHECK_EQ(mqshm_producer_close(p), 0);
+	CHECK_EQ(mqshm_queue_remove(name, MQSHM_FORCE), 0);
+}
+
+TEST(why_a_producer_lost_its_role)
+{
+	no_eviction(0);
+	no_eviction(MQSHM_SHARED);
 }

@@ -3,6 +3,8 @@
 # What a push and a pop really execute, one instruction at a time (x86-64): in exclusive mode no division, and no locked
 # instruction but one full fence on the own stack; where the producer has to look how far it may go (once in an eighth
 # of the ring), one fence more. A shared queue adds the two compare-and-swaps of its lock.
+#
+# alone: nobody else shall take the processor from what is counted here.
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash

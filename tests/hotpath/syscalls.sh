@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # With the ring neither full nor empty and nobody asleep, no push and no pop makes a system call, in any of their forms.
+#
+# alone: nobody else shall take the processor from what is counted here.
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash

@@ -52,6 +52,14 @@ if have stubtest mypy "the stubs are what is there"; then
 	check "the stubs are what is there" stubs
 fi
 
+# RingQueue in C++ and in Python are the same queues.
+peer=
+if have g++ g++ "a RingQueue of C++ for the tests"; then
+	peer=$OUT/peer
+	check "a RingQueue of C++ for the tests" \
+		g++ -std=c++17 -Wall -Wextra -Werror -Iinclude -o "$peer" tests/python/probes/peer.cpp "$BUILD/libmqshm.a" -pthread
+fi
+
 # Away from the sources: python/multiqueue_shm has no extension in it.
 sources=$PWD/python/tests
 tests() # RESULTS OPTION...
@@ -59,7 +67,7 @@ tests() # RESULTS OPTION...
 	local results=$1
 	shift
 	: > "$results"
-	(cd "$OUT" && MQSHM=$BUILD/mqshm MQSHM_TAP=$results MQSHM_TEST_PREFIX=$Q- "$venv/bin/python" -m pytest -q \
+	(cd "$OUT" && MQSHM=$BUILD/mqshm MQSHM_TAP=$results MQSHM_PEER=$peer MQSHM_TEST_PREFIX=$Q- "$venv/bin/python" -m pytest -q \
 		-p no:cacheprovider "$@")
 }
 said=$(tests "$OUT/results" "$sources" 2>&1)

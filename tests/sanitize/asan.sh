@@ -3,7 +3,7 @@
 # The unit and conformance tests, and every public function, with the address and undefined-behaviour sanitizers.
 #
 #	SANITIZE_TESTS="unit conformance"	the suites, or names of tests, to run
-#	SANITIZE_SECONDS=60			time for each test program
+#	SANITIZE_SECONDS=300			time for each test program
 #	MQSHM_TEST_SCALE			percent of the usual load, for tests that look at it (here 5)
 set -u
 # shellcheck source=tests/tap.bash
@@ -43,7 +43,7 @@ check "the probe of all functions builds" compile tests/sanitize/probes/all_api.
 run() # PROGRAM
 {
 	local said status
-	said=$(ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 timeout -k 5 "${SANITIZE_SECONDS:-60}" "$1" 2>&1 < /dev/null)
+	said=$(ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 timeout -k 5 "${SANITIZE_SECONDS:-300}" "$1" 2>&1 < /dev/null)
 	status=$?
 	grep -v '^ok ' <<< "$said"
 	[[ $status != 77 ]] || status=0

@@ -21,10 +21,10 @@ build() # DIRECTORY PROGRAM: a probe with the include/ and lib/ of a directory
 run()
 {
 	local said status
-	said=$(timeout 120 "$@" 2>&1)
+	said=$(timeout 400 "$@" 2>&1)
 	status=$?
 	if grep -q 'unexpected memory mapping' <<< "$said"; then
-		said=$(timeout 120 setarch -R "$@" 2>&1)
+		said=$(timeout 400 setarch -R "$@" 2>&1)
 		status=$?
 	fi
 	echo "$said"
@@ -48,7 +48,7 @@ done
 # A few attempts: a race is only seen when the threads do meet.
 plant() # FILE SED-EXPRESSION PROBE
 {
-	local red=$OUT/red said attempts=5
+	local red=$OUT/red said attempts=20
 	copy "$red" && sed -i "$2" "$red/$1" || return 0
 	cmp -s "$1" "$red/$1" && { echo "nothing was planted"; return 0; }
 	build "$red" "$3" || return 0

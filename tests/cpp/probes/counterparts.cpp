@@ -23,6 +23,8 @@ COUNTERPART(mqshm_queue_remove, remove("", false, e()));
 COUNTERPART(mqshm_queue_gc, gc("", e()));
 COUNTERPART(mqshm_queue_stat, stat("", e()));
 LEFT_OUT(mqshm_stat_free, "Stat frees itself");
+LEFT_OUT(mqshm_consumer_device_fd, "for mqshm_uring.h, which is C");
+LEFT_OUT(mqshm_producer_device_fd, "for mqshm_uring.h, which is C");
 COUNTERPART(mqshm_queue_list, static_cast<int (*)(void (&)(const mqshm_stat &), std::error_code &)>(&list));
 COUNTERPART(mqshm_producer_open, Producer::open("", nullptr, {}, e()));
 COUNTERPART(mqshm_producer_push, p().push("", forever, e()));

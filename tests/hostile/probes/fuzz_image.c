@@ -359,7 +359,8 @@ static void pop_step(struct mqshm_consumer *c, unsigned kind)
 		for (int i = 0; i < rc; i++)
 			use(&m[i]);
 		for (left = rc; left > 0; left--)
-			if (JUDGE(mqshm_consumer_release(c, kind & 16 ? (size_t)left : 1), -ESTALE, -EBADMSG, -EINVAL) < 0)
+			if (JUDGE(mqshm_consumer_release(c, kind & 16 ? (size_t)left : 1), -ESTALE, -EBADMSG, -ECONNABORTED,
+				  -EINVAL) < 0)
 				break;
 		break;
 	case 4:

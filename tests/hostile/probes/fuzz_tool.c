@@ -798,7 +798,9 @@ static void run_command(void)
 /* top without a terminal: sample twice, and draw. */
 static void run_top(void)
 {
-	struct top top = { .by_name = input_8(&in) & 1 };
+	static char *const patterns[] = { "*a*", "[b-", NULL };
+	unsigned how = input_8(&in);
+	struct top top = { .by_name = how & 1, .patterns = how & 2 ? patterns : NULL };
 	char *text = NULL;
 	size_t size = 0, lines = 0;
 	int rows = (int)(input_8(&in) % 70), columns = 1 + (int)(input_8(&in) * 2);

@@ -287,6 +287,8 @@ static void waiting(const char *name)
 	WANT(mqshm_wait_any(items, 1, 1), -ETIMEDOUT);
 	WANT(mqshm_consumer_fd(c) > 2, 1);
 	WANT(mqshm_producer_fd(p) > 2, 1);
+	WANT(mqshm_consumer_device_fd(c), -ENOTSUP);
+	WANT(mqshm_producer_device_fd(p), -ENOTSUP);
 	mqshm_consumer_cancel(c);
 	WANT(mqshm_wait_any(items, 1, -1), -ECANCELED);
 	mqshm_producer_cancel(p);

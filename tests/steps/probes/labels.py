@@ -112,7 +112,7 @@ class Check:
         for usr, (unit, c) in self.bodies.items():
             names.setdefault(c.spelling, []).append(usr)
         for unit in units:
-            for member, function in re.findall(r"\.(\w+) = (\w+)\s*[,}]", unit.text.decode()):
+            for member, function in re.findall(r"\.(\w+) = (\w+)\s*[,;}]", unit.text.decode()):
                 for usr in names.get(function, []):
                     self.members.setdefault(member, set()).add(usr)
 
