@@ -10,6 +10,7 @@ Nothing here starts while multiprocessing imports the main module again for a ch
 """
 
 import atexit
+import opcode
 import os
 import queue
 import signal
@@ -219,7 +220,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     process.commands.put("stop")
     previous = _previous.get(number, signal.SIG_DFL)
     default = previous in (signal.default_int_handler, signal.SIG_DFL)
-    if default and process.alone and process.signals == 1:
+    # Between the end of the main module and _main_has_ended(), too: nobody would catch what we raise there.
+    alone = process.alone or _ended_well(process.main_frame)
+    if default and alone and process.signals == 1:
         return  # it ends when all have stopped
     if callable(previous):
         previous(number, frame)
@@ -247,9 +250,7 @@ def _ended_well(frame: FrameType | None) -> bool:
     """
     if frame is None or frame.f_lasti < 0:
         return False
-    import dis
-
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN_")
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN_")
 
 
 def _main_has_ended() -> None:
