@@ -47,8 +47,10 @@ struct watch_place {
 	const struct mqshm_backend *backend;
 	bool told; /* a descriptor is ready when the epoch has changed since its last read of offset 0 */
 	int (*open_file)(const char *name, int flags, struct stat *st); /* a descriptor to pread() from; -errno */
-	/* Does participant i live? processes: look at its process, too. NULL: its state says so. */
-	bool (*alive)(int fd, const struct mqshm_participant *participant, uint32_t i, bool processes);
+	/* Does participant i live? processes: look at its process, too. NULL: its state says so. The last one is what pid_namespace()
+	 * gave when the watch began: asking again for each look costs more than the look. */
+	bool (*alive)(int fd, const struct mqshm_participant *participant, uint32_t i, bool processes, uint64_t pid_namespace);
+	uint64_t (*pid_namespace)(void);
 };
 
 int watch_files_begin(struct mqshm_watch *w, const struct watch_place *place);

@@ -65,6 +65,7 @@ struct watching {
 	struct object *buckets[BUCKETS]; /* by name: others' files are told of too */
 	size_t count;
 	uint64_t round_ns, rounds; /* the last one, how many */
+	uint64_t pid_namespace;
 	struct mqshm_participant *table; /* of one queue */
 };
 
@@ -171,7 +172,7 @@ static void look_who_lives(struct mqshm_watch *w, struct object *o, bool process
 		if (!watch_is_live(&o->queue, i) || pread(o->fd, &then, sizeof then, (off_t)at) != sizeof then ||
 		    then.state != o->queue.slot[i].word)
 			continue;
-		if (in->place->alive(o->fd, &then, i, processes))
+		if (in->place->alive(o->fd, &then, i, processes, in->pid_namespace))
 			continue;
 		/* One who leaves says so before it unlocks: so who still has the role now has died. */
 		if (pread(o->fd, &now, sizeof now, (off_t)at) == sizeof now && now.state == then.state)
@@ -489,6 +490,7 @@ int watch_files_begin(struct mqshm_watch *w, const struct watch_place *place)
 	}
 	w->private = in;
 	in->place = place;
+	in->pid_namespace = place->pid_namespace ? place->pid_namespace() : 0;
 	in->set = -1;
 	rc = open_inotify(in);
 	if (!rc)
