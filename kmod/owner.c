@@ -61,12 +61,12 @@ void owner_unwatch(struct mqshm_handle *h)
 }
 
 /*
- * The owner closes its descriptor, perhaps because it executes: it has the new address space by then. (A thread that exits has
- * none.) So an exec is seen whoever else keeps the file or the old address space, unless the descriptor survives the exec.
+ * The owner closes its descriptor, perhaps because it executes: from there it does not come back. So an exec is seen whoever else
+ * keeps the file or the old address space, unless the descriptor survives the exec.
  */
 void owner_flushes(struct mqshm_handle *h)
 {
-	if (smp_load_acquire(&h->role) && h->owner == task_tgid(current) && current->mm && current->mm != h->mm)
+	if (smp_load_acquire(&h->role) && h->owner == task_tgid(current) && current->in_execve)
 		role_owner_gone(h);
 }
 
