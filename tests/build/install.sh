@@ -19,7 +19,7 @@ wanted()
 {
 	local m headers
 	mapfile -t headers < <(printf '%s\n' include/mqshm/*.h include/mqshm/*.hpp | grep -v '/\(ring\|atomic\)\.h$')
-	printf '%s\n' bin/mqshm include/mqshm.h include/mqshm.hpp "${headers[@]}" lib/libmqshm.a lib/libmqshm.so \
+	printf '%s\n' bin/mqshm include/mqshm.h include/mqshm.hpp include/mqshm_uring.h "${headers[@]}" lib/libmqshm.a lib/libmqshm.so \
 		"lib/libmqshm.so.${version%%.*}" "lib/libmqshm.so.$version" lib/pkgconfig/mqshm.pc \
 		share/bash-completion/completions/mqshm share/zsh/site-functions/_mqshm
 	for m in docs/man/*.[1-8]; do

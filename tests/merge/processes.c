@@ -195,6 +195,7 @@ TEST(a_producer_that_comes_and_goes)
 		pids[i] = start(i);
 	m = open_merge(-1, feeds, PRODUCERS);
 	SET(shared->begin, 1);
+	UNTIL(GET(shared->pushed[0])); /* one that dies before it has attached ends nothing */
 	for (int round = 0; round < 10; round++) {
 		uint64_t before = GET(shared->pushed[0]);
 
