@@ -107,6 +107,9 @@ one() # NAME SHORT
 	echo "# kernel $name: $(< "$cache/$name/release")"
 	rm -rf "$out/kmod"
 	if tests/kernel/build.sh "$name" "$out"; then good; else bad "kernel $name: building the module"; fi
+	# What DKMS gets must build by itself.
+	rm -rf "$out/dkms" && make -s DKMS_TREE="$out/dkms/mqshm" dkms-tree
+	if tests/kernel/build.sh "$name" "$out/dkms/out" "$out/dkms/mqshm"; then good; else bad "kernel $name: building DKMS's tree"; fi
 	fill "$out/root" "$out" "$short"
 	tests/kernel/boot.sh "$name" "$out/root" "$out" "$limit"
 	status=$?
