@@ -101,7 +101,7 @@ class Consumer(_native.Consumer):
         return Message(*found[0]) if found else None
 
     def pop_messages(self, max_count, timeout_ms=0):
-        """As pop_batch(), a list of Message, at most 64 of them."""
+        """As pop_batch(), a list of Message, at most 32 of them."""
         return [Message(*facts) for facts in self.pop_facts(max_count, timeout_ms)]
 
     def __aiter__(self):

@@ -675,7 +675,7 @@ static PyMethodDef methods[] = {
 	  "max_count below 1." },
 	{ "pop_facts", FAST(consumer_pop_facts),
 	  "pop_facts($self, /, max_count, timeout_ms=0)\n--\n\n"
-	  "What pop_message() and pop_messages() are made of: as pop_batch(), at most 64, each (bytes, sequence, timestamp)." },
+	  "What pop_message() and pop_messages() are made of: as pop_batch(), at most 32, each (bytes, sequence, timestamp)." },
 	{ "peek", FAST(consumer_peek),
 	  "peek($self, /, timeout_ms=0)\n--\n\n"
 	  "Look at the next message in place: a read-only memoryview of bytes (format 'B', shape (size,)), or None.\n\n"
