@@ -361,9 +361,8 @@ void role_leases(struct work_struct *work)
 	}
 	queue_end_if_unused(q);
 	queue_settle_later(q); /* taking the queue away waits for us, so another work does it */
-	if (next != U64_MAX && !q->dead) {
+	if (next != U64_MAX && !q->dead)
 		mod_delayed_work(mqshm_work, &q->leases, nsecs_to_jiffies(next) + 1);
-	}
 	mutex_unlock(&q->mutex);
 }
 

@@ -53,7 +53,7 @@ u64 queue_pushed(struct mqshm_queue *q)
 	u64 tail = 0, next;
 
 	for (int tries = 0; tries < 100; tries++) {
-		tail = smp_load_acquire(&q->producer->tail);
+		tail = smp_load_acquire(&q->producer->tail); /* MO-1: record after tail */
 		for (int i = 0; i < 2; i++) {
 			if (READ_ONCE(record[i].end) != tail)
 				continue;
@@ -130,17 +130,17 @@ static struct totals total(struct mqshm_queue *q)
 
 /* ---- attributes of a queue ---- */
 
-#define QUEUE_VALUE(name, format, value)                                                                  \
-	static ssize_t name##_show(struct device *dev, struct device_attribute *attribute, char *to)      \
-	{                                                                                                 \
-		struct mqshm_queue *q = to_queue(dev);                                                    \
-		ssize_t length;                                                                           \
-                                                                                                          \
-		mutex_lock(&q->mutex);                                                                    \
-		length = sysfs_emit(to, format "\n", value);                                              \
-		mutex_unlock(&q->mutex);                                                                  \
-		return length;                                                                            \
-	}                                                                                                 \
+#define QUEUE_VALUE(name, format, value) \
+	static ssize_t name##_show(struct device *dev, struct device_attribute *attribute, char *to) \
+	{ \
+		struct mqshm_queue *q = to_queue(dev); \
+		ssize_t length; \
+\
+		mutex_lock(&q->mutex); \
+		length = sysfs_emit(to, format "\n", value); \
+		mutex_unlock(&q->mutex); \
+		return length; \
+	} \
 	static DEVICE_ATTR_RO(name)
 
 /* Of a shared queue, the one in the lowest slot. */
@@ -289,14 +289,14 @@ static ssize_t store(struct kobject *kobject, struct attribute *attribute, const
 	return rc ? rc : bytes;
 }
 
-#define CONSUMER_VALUE(what, format, value)                                               \
-	static ssize_t consumer_##what(struct mqshm_queue *q, u32 slot, char *to)         \
-	{                                                                                 \
-		return sysfs_emit(to, format "\n", value);                                \
-	}                                                                                 \
-	static struct consumer_attribute attribute_##what = {                             \
-		.attribute = { .name = #what, .mode = 0444 },                             \
-		.show = consumer_##what,                                                  \
+#define CONSUMER_VALUE(what, format, value) \
+	static ssize_t consumer_##what(struct mqshm_queue *q, u32 slot, char *to) \
+	{ \
+		return sysfs_emit(to, format "\n", value); \
+	} \
+	static struct consumer_attribute attribute_##what = { \
+		.attribute = { .name = #what, .mode = 0444 }, \
+		.show = consumer_##what, \
 	}
 
 /* A lease has no process. */
@@ -397,7 +397,7 @@ static void publish_dirs(struct mqshm_queue *q)
 {
 	for (u32 i = q->info->max_producers; i < q->slots; i++) {
 		struct mqshm_consumer_dir **dir = &q->dirs[i - q->info->max_producers];
-		u32 word = smp_load_acquire(&q->participants[i].state), generation = MQSHM_SLOT_GENERATION(word);
+		u32 word = READ_ONCE(q->participants[i].state), generation = MQSHM_SLOT_GENERATION(word);
 		bool wanted = slot_has_owner(word) && MQSHM_SLOT_STATE(word) != MQSHM_SLOT_JOINING;
 
 		if (*dir && (!wanted || (*dir)->generation != generation))
@@ -423,7 +423,7 @@ static void send_event(struct mqshm_queue *q, const struct mqshm_event *e)
 {
 	bool consumer = e->slot >= q->info->max_producers;
 	char what[32], why[32], role[32], id[32], pid[32];
-	char *environment[] = { what, pid, role, id, why, NULL };
+	char *environment[6] = { what, pid, role, id, why, NULL };
 
 	snprintf(what, sizeof(what), "MQSHM_EVENT=%s", e->what);
 	snprintf(pid, sizeof(pid), "MQSHM_PID=%d", e->pid);
