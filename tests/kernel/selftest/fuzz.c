@@ -4,8 +4,9 @@
  * done with a mapping, poll, io_uring, racing close, dup, fork, exec, passed descriptors and kill. Afterwards all roles have ended, no
  * queue is left that can't be removed, and nothing keeps the module. What the kernel says meanwhile is looked at by who runs us.
  *
- *	fuzz [seed]	FUZZ_SECONDS (60)
+ *	FUZZ_SECONDS (60), FUZZ_SEED
  */
+#include <dirent.h>
 #include <linux/io_uring.h>
 #include <poll.h>
 
@@ -67,6 +68,17 @@ static void *pointer(void)
 	return below(30) ? (void *)&argument : below(2) ? (void *)(uintptr_t)wild() : maps[below(MAPS)].at;
 }
 
+/* How often each came to something: a fuzzer that is refused everything finds nothing. */
+enum kind { CREATED, REMOVED, ATTACHED, DETACHED, WOKEN, ENDED, MAPPED, TOUCHED, POLLED, SUBMITTED, PASSED, KINDS };
+static const char *const kinds[] = { "create", "remove", "attach", "detach", "arm, wake, wait", "end", "mmap", "touch", "poll", "io_uring", "pass" };
+static uint64_t *counts; /* shared */
+
+static void did(enum kind kind, bool success)
+{
+	if (success)
+		__atomic_fetch_add(&counts[kind], 1, __ATOMIC_RELAXED);
+}
+
 static void do_create(void)
 {
 	argument.create = create_argument(name());
@@ -78,7 +90,7 @@ static void do_create(void)
 	argument.create.flags = below(2);
 	argument.create.mode = below(2) ? 0666 : 0600;
 	spoil(sizeof argument.create);
-	ioctl(controls[below(2)], MQSHM_IOC_CREATE, pointer());
+	did(CREATED, !ioctl(controls[below(2)], MQSHM_IOC_CREATE, pointer()));
 }
 
 static void do_remove(void)
@@ -88,7 +100,7 @@ static void do_remove(void)
 	snprintf((char *)r.name, sizeof r.name, "%s", name());
 	memcpy(&argument, &r, sizeof r);
 	spoil(sizeof r);
-	ioctl(controls[below(2)], MQSHM_IOC_REMOVE, pointer());
+	did(REMOVED, !ioctl(controls[below(2)], MQSHM_IOC_REMOVE, pointer()));
 }
 
 static void do_open(void)
@@ -113,7 +125,7 @@ static void do_attach(void)
 		}
 	}
 	spoil(sizeof argument.attach);
-	ioctl(fds[below(FDS)], MQSHM_IOC_ATTACH, pointer());
+	did(ATTACHED, !ioctl(fds[below(FDS)], MQSHM_IOC_ATTACH, pointer()));
 }
 
 static void do_word(void)
@@ -136,7 +148,8 @@ static void do_word(void)
 	spoil(_IOC_SIZE(command) ? _IOC_SIZE(command) : 8);
 	if (command == MQSHM_IOC_WAIT && argument.words[5])
 		argument.words[5] = 0; /* not for ever */
-	ioctl(fds[below(FDS)], command, command == MQSHM_IOC_WAIT ? &argument : pointer());
+	did(command == MQSHM_IOC_DETACH ? DETACHED : command == MQSHM_IOC_END ? ENDED : WOKEN,
+	    !ioctl(fds[below(FDS)], command, command == MQSHM_IOC_WAIT ? (void *)&argument : pointer()));
 }
 
 static void do_ioctl(void)
@@ -165,6 +178,7 @@ static void do_map(void)
 	maps[m].bytes = bytes;
 	if (maps[m].at == MAP_FAILED)
 		maps[m].at = NULL;
+	did(MAPPED, maps[m].at);
 }
 
 static void do_with_map(void)
@@ -181,7 +195,7 @@ static void do_with_map(void)
 	switch (below(8)) {
 	case 0: case 1: case 2:
 		for (int i = 0; i < 50; i++)
-			touch(at + ((size_t)below(pages) * PAGE + below(PAGE / 8) * 8), below(2));
+			did(TOUCHED, !touch(at + ((size_t)below(pages) * PAGE + below(PAGE / 8) * 8), below(2)));
 		break;
 	case 3:
 		madvise(at + below(pages) * PAGE, (1 + below(3)) * PAGE, advice[below(ARRAY_SIZE(advice))]);
@@ -209,7 +223,7 @@ static void do_poll(void)
 
 	for (int i = 0; i < 3; i++)
 		p[i] = (struct pollfd){ .fd = fds[below(FDS)], .events = any() & 0xff };
-	poll(p, 3, below(4));
+	did(POLLED, poll(p, 3, below(4)) > 0);
 }
 
 /* Submit one request by io_uring: POLL_ADD or URING_CMD; what was submitted before is left to the end of the ring. */
@@ -254,7 +268,7 @@ static void do_uring(void)
 	}
 	((uint32_t *)(sq + p.sq_off.array))[tail & (p.sq_entries - 1)] = tail & (p.sq_entries - 1);
 	__atomic_store_n((uint32_t *)(sq + p.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
-	syscall(SYS_io_uring_enter, ring, 1, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+	did(SUBMITTED, syscall(SYS_io_uring_enter, ring, 1, 0, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
 	if (below(3) == 0) { /* forget the completions */
 		uint8_t *cq = sq;
 
@@ -279,6 +293,7 @@ static void do_pass(void)
 	} else if (recvmsg(passing[1], &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) > 0 && m.msg_controllen >= CMSG_LEN(sizeof fd)) {
 		close(*slot);
 		memcpy(slot, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof *slot);
+		did(PASSED, true);
 	}
 }
 
@@ -404,20 +419,34 @@ static int fuzz(void *unused)
 	return started < WORKERS;
 }
 
+/* It ends by itself. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 100000
 
 TEST(random_calls)
 {
 	struct mqshm_info info;
-	char text[32];
+	struct dirent *entry;
+	const char *text;
+	char users[16] = "";
 	int control, fd;
+	DIR *dir;
 
+	counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, counts);
 	ASSERT_EQ(0, reap(spawn(fuzz, NULL)));
+	for (int i = 0; i < KINDS; i++) {
+		printf("# %s: %llu\n", kinds[i], (unsigned long long)counts[i]);
+		EXPECT_GT(counts[i], 0) TH_LOG("%s never came to anything", kinds[i]);
+	}
+	fflush(stdout);
 	control = open_control();
 	ASSERT_GE(control, 0);
-	for (int i = 0; i < NAMES; i++) {
-		snprintf(text, sizeof text, "tfuzz-%d", i);
+	dir = opendir("/dev/mqshm");
+	while ((entry = readdir(dir))) {
+		text = entry->d_name;
+		if (strncmp(text, "tfuz", 4)) /* a spoiled name may be a shorter one */
+			continue;
 		fd = open_queue(text, O_RDWR);
 		if (fd == -ENOENT)
 			continue;
@@ -431,6 +460,7 @@ TEST(random_calls)
 		fd = remove_queue(control, text, MQSHM_IOC_FORCE);
 		EXPECT_TRUE(fd == 0 || fd == -ENOENT);
 	}
+	closedir(dir);
 	/* It still works. */
 	{
 		struct mqshm_ioc_create c = create_argument("tfuzz-after");
@@ -441,6 +471,14 @@ TEST(random_calls)
 		close(fd);
 		EXPECT_EQ(-ENOENT, open_queue("tfuzz-after", O_RDWR));
 	}
+	/* Nothing keeps the module. */
+	close(control);
+	eventually(({
+		fd = open("/sys/module/mqshm/refcnt", O_RDONLY);
+		EXPECT_LT(0, read(fd, users, sizeof users - 1));
+		close(fd);
+		!strcmp(users, "0\n");
+	}));
 }
 
 TEST_HARNESS_MAIN
