@@ -343,7 +343,7 @@ static int open(struct inode *inode, struct file *file)
 	q = queue_get(iminor(inode));
 	if (!q)
 		return -ENODEV;
-	h = kzalloc(sizeof(*h), GFP_KERNEL_ACCOUNT);
+	h = kzalloc(sizeof(*h), MQSHM_GFP);
 	if (!h) {
 		put_device(&q->dev);
 		return -ENOMEM;

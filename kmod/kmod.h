@@ -56,6 +56,9 @@
 #define MQSHM_MS_MAX 0x7fffffffu
 #define MQSHM_LEASE_MS_MAX 86400000u
 
+/* Charged to the caller's cgroup; at its limit we get NULL, and not somebody killed. */
+#define MQSHM_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
 #define MQSHM_MINORS 8192 /* minor 0 is control */
 
 struct mqshm_user;

@@ -59,7 +59,7 @@ static struct mqshm_user *user_charge(kuid_t uid, unsigned long pages)
 {
 	unsigned long most = READ_ONCE(max_user_bytes) >> PAGE_SHIFT;
 	bool free = capable(CAP_SYS_RESOURCE);
-	struct mqshm_user *u, *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	struct mqshm_user *u, *fresh = kzalloc(sizeof(*fresh), MQSHM_GFP);
 
 	if (!fresh)
 		return ERR_PTR(-ENOMEM);
@@ -178,8 +178,7 @@ static void free_pages_of(struct mqshm_queue *q)
 }
 
 /*
- * All of it now, charged to the caller's cgroup. __GFP_RETRY_MAYFAIL: at the cgroup's limit we get NULL, and not somebody
- * killed.
+ * All of it now, charged to the caller's cgroup.
  */
 static int allocate_pages(struct mqshm_queue *q, const struct mqshm_info *plan)
 {
@@ -187,11 +186,11 @@ static int allocate_pages(struct mqshm_queue *q, const struct mqshm_info *plan)
 
 	if (wanted > totalram_pages())
 		return -ENOMEM;
-	q->pages = kvmalloc_array(wanted, sizeof(*q->pages), GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	q->pages = kvmalloc_array(wanted, sizeof(*q->pages), MQSHM_GFP);
 	if (!q->pages)
 		return -ENOMEM;
 	while (q->page_count < wanted) {
-		struct page *page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+		struct page *page = alloc_page(MQSHM_GFP | __GFP_ZERO);
 
 		if (!page)
 			return -ENOMEM;
@@ -202,6 +201,24 @@ static int allocate_pages(struct mqshm_queue *q, const struct mqshm_info *plan)
 	}
 	q->info = vmap(q->pages, plan->nodes_offset >> PAGE_SHIFT, VM_MAP, PAGE_KERNEL);
 	return q->info ? 0 : -ENOMEM;
+}
+
+/*
+ * The driver core charges what it allocates for a node, too, but at the limit that has the caller killed. So we make sure that
+ * there is as much, and give it back just before.
+ */
+#define HEADROOM 16
+
+static int make_headroom(void)
+{
+	struct page *pages[HEADROOM];
+	int n = 0;
+
+	while (n < HEADROOM && (pages[n] = alloc_page(MQSHM_GFP)))
+		n++;
+	for (int i = 0; i < n; i++)
+		put_page(pages[i]);
+	return n == HEADROOM ? 0 : -ENOMEM;
 }
 
 static void release_queue(struct device *dev)
@@ -341,7 +358,7 @@ int queue_create(const struct mqshm_ioc_create *c, struct mqshm_queue **created)
 			goto out;
 	}
 	rc = -ENOMEM;
-	q = kzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
+	q = kzalloc(sizeof(*q), MQSHM_GFP);
 	if (!q)
 		goto out;
 	memcpy(q->name, c->name, sizeof(q->name));
@@ -357,8 +374,8 @@ int queue_create(const struct mqshm_ioc_create *c, struct mqshm_queue **created)
 		init_waitqueue_head(&q->words[i]);
 	INIT_WORK(&q->settle, settle_work);
 	INIT_DELAYED_WORK(&q->leases, role_leases);
-	q->owners = kcalloc(q->slots, sizeof(*q->owners), GFP_KERNEL_ACCOUNT);
-	q->dirs = kcalloc(c->max_consumers, sizeof(*q->dirs), GFP_KERNEL_ACCOUNT);
+	q->owners = kcalloc(q->slots, sizeof(*q->owners), MQSHM_GFP);
+	q->dirs = kcalloc(c->max_consumers, sizeof(*q->dirs), MQSHM_GFP);
 	if (!q->owners || !q->dirs)
 		goto free;
 	q->user = user_charge(q->uid, plan->total_bytes >> PAGE_SHIFT);
@@ -367,6 +384,8 @@ int queue_create(const struct mqshm_ioc_create *c, struct mqshm_queue **created)
 		goto free;
 	}
 	rc = allocate_pages(q, plan);
+	if (!rc)
+		rc = make_headroom();
 	if (rc) {
 		user_uncharge(q->user, plan->total_bytes >> PAGE_SHIFT);
 		free_pages_of(q);

@@ -178,7 +178,7 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 	if (i < 0 || rc)
 		return i < 0 ? i : rc;
 	if (!h->dummy) /* else an attempt before has failed */
-		h->dummy = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+		h->dummy = alloc_page(MQSHM_GFP | __GFP_ZERO);
 	if (!h->dummy)
 		return -ENOMEM;
 	word = &q->participants[i].state;

@@ -372,7 +372,7 @@ static const struct kobj_type consumer_type = {
 /* Without memory for it, one more thing is not seen. That is no reason to refuse what is done already. */
 static struct mqshm_consumer_dir *add_dir(struct mqshm_queue *q, u32 slot, u32 generation)
 {
-	struct mqshm_consumer_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL_ACCOUNT);
+	struct mqshm_consumer_dir *dir = kzalloc(sizeof(*dir), MQSHM_GFP);
 
 	if (!dir)
 		return NULL;
@@ -412,7 +412,7 @@ void sysfs_note(struct mqshm_queue *q, const char *what, const char *why, u32 sl
 	struct mqshm_event *e;
 
 	lockdep_assert_held(&q->mutex);
-	e = kmalloc(sizeof(*e), GFP_KERNEL_ACCOUNT);
+	e = kmalloc(sizeof(*e), MQSHM_GFP);
 	if (!e)
 		return;
 	*e = (struct mqshm_event){ .what = what, .why = why, .slot = slot, .pid = pid };
