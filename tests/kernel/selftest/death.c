@@ -298,6 +298,96 @@ WAY(closed, CLOSED)
 WAY(killed_in_wait, IN_WAIT)
 WAY(killed_in_poll, IN_POLL)
 
+/* ---- 200 of each role under load, at any moment ---- */
+
+struct load {
+	const char *name;
+	uint32_t role;
+	bool held; /* by a forked child */
+	volatile struct progress {
+		int slot, holder;
+		uint64_t count;
+	} *progress;
+};
+
+static int run_load(void *argument)
+{
+	struct load *l = argument;
+	int fd = open_queue(l->name, O_RDWR);
+	struct mqshm_ioc_attach a = { .role = l->role };
+	struct mqshm_consumer_area *area = NULL;
+	struct mqshm_producer_page *page;
+	struct mqshm_info info;
+	uint32_t value;
+	uint64_t seen;
+
+	if (fd < 0 || attach(fd, &a) || read_info(fd, &info))
+		return 1;
+	page = map_region(fd, &info, PRODUCER, 0, l->role == MQSHM_IOC_PRODUCER ? PROT_READ | PROT_WRITE : PROT_READ);
+	if (l->role == MQSHM_IOC_CONSUMER)
+		area = area_of(map_region(fd, &info, OWN, a.participant - 1, PROT_READ | PROT_WRITE), a.participant - 1);
+	if (l->held)
+		l->progress->holder = fork_holder();
+	l->progress->slot = a.participant;
+	for (seen = page->tail;; l->progress->count++) {
+		if (l->role == MQSHM_IOC_PRODUCER) {
+			publish(page, page->tail + 256, page->tail / 256 + 1);
+			wake(fd, MQSHM_WORD_DATA);
+			continue;
+		}
+		do {
+			arm(fd, MQSHM_WORD_DATA, &value);
+			if (__atomic_load_n(&page->tail, __ATOMIC_SEQ_CST) == seen)
+				wait_word(fd, MQSHM_WORD_DATA, value, FOREVER);
+		} while (page->tail == seen);
+		seen = page->tail;
+		area->position = seen;
+	}
+}
+
+TEST_F(death, of_200_at_random_moments)
+{
+	volatile struct progress *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint32_t other = variant->role == MQSHM_IOC_PRODUCER ? MQSHM_IOC_CONSUMER : MQSHM_IOC_PRODUCER, armed;
+	struct load survivor = { self->name, other, false, &p[0] }, victim = { self->name, variant->role, false, &p[1] };
+	pid_t lives, dies;
+	uint64_t before;
+
+	detach(self->peer, MQSHM_EPOCH_CLOSED);
+	close(self->peer);
+	p[0].slot = -1;
+	lives = spawn(run_load, &survivor);
+	eventually(p[0].slot >= 0);
+	/* We wait as a consumer, for events alone. */
+	self->peer = open_queue(self->name, O_RDWR);
+	ASSERT_EQ(0, attach_as(self->peer, MQSHM_IOC_CONSUMER));
+	for (int i = 0; i < 200; i++) {
+		p[1].slot = -1;
+		p[1].holder = 0;
+		before = p[1].count;
+		victim.held = i % 2;
+		dies = spawn(run_load, &victim);
+		eventually(p[1].slot >= 0 && p[1].count != before);
+		usleep(rand() % 500);
+		before = p[0].count;
+		ASSERT_EQ(0, arm(self->peer, MQSHM_WORD_EVENT, &armed));
+		kill(dies, SIGKILL);
+		ASSERT_EQ(128 + SIGKILL, reap(dies));
+		while (!is_over(self->fd, p[1].slot)) {
+			wait_word(self->peer, MQSHM_WORD_EVENT, armed, FOREVER);
+			arm(self->peer, MQSHM_WORD_EVENT, &armed);
+		}
+		if (other == MQSHM_IOC_PRODUCER) /* it goes on without the dead one */
+			eventually(p[0].count != before);
+		ASSERT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, p[0].slot));
+		if (p[1].holder)
+			kill(p[1].holder, SIGKILL);
+	}
+	EXPECT_GT(p[0].count, 200);
+	kill(lives, SIGKILL);
+	reap(lives);
+}
+
 /* ---- leases and transient queues ---- */
 
 static int own_lease(void *argument)

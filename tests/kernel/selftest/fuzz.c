@@ -427,7 +427,7 @@ TEST(random_calls)
 {
 	struct mqshm_info info;
 	struct dirent *entry;
-	const char *text;
+	char text[64];
 	char users[16] = "";
 	int control, fd;
 	DIR *dir;
@@ -444,7 +444,7 @@ TEST(random_calls)
 	ASSERT_GE(control, 0);
 	dir = opendir("/dev/mqshm");
 	while ((entry = readdir(dir))) {
-		text = entry->d_name;
+		snprintf(text, sizeof text, "%.63s", entry->d_name);
 		if (strncmp(text, "tfuz", 4)) /* a spoiled name may be a shorter one */
 			continue;
 		fd = open_queue(text, O_RDWR);
