@@ -12,10 +12,7 @@
 #include "fork.h"
 #include "kernel.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
+#define PAGE_LEAST 4096
 
 bool kernel_has_fd(struct kernel_mapping *k)
 {
@@ -43,8 +40,9 @@ static int map_region(struct kernel_mapping *k, int fd, uint64_t offset, uint64_
 
 	if (mmap(at, (size_t)bytes, rights, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED)
 		return mqshm_errno();
-	if (flags & (MQSHM_PREFAULT | MQSHM_MLOCK)) /* they are never swapped out */
-		madvise(at, (size_t)bytes, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	/* MADV_POPULATE_... refuses mappings of page frames, so by touch. They are never swapped out. */
+	for (uint64_t i = 0; flags & (MQSHM_PREFAULT | MQSHM_MLOCK) && i < bytes; i += PAGE_LEAST)
+		READ_ONCE(at[i]);
 	return 0;
 }
 
