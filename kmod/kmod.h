@@ -204,7 +204,7 @@ void role_leases(struct work_struct *work);
 int role_end_other(struct mqshm_handle *h, const struct mqshm_ioc_end *e);
 
 /* owner.c */
-int owner_watch(struct mqshm_handle *h);   /* current attaches */
+void owner_watch(struct mqshm_handle *h);  /* current attaches */
 void owner_unwatch(struct mqshm_handle *h);/* its role has ended */
 void owner_flushes(struct mqshm_handle *h);    /* current closes a descriptor of h */
 void owner_check_exec(struct mqshm_handle *h); /* a mapping of h was closed: perhaps because its owner executes */

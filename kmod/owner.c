@@ -38,7 +38,7 @@ static int on_wake(wait_queue_entry_t *entry, unsigned int mode, int sync, void 
 	return 0;
 }
 
-int owner_watch(struct mqshm_handle *h)
+void owner_watch(struct mqshm_handle *h)
 {
 	h->owner = get_pid(task_tgid(current));
 	h->mm = current->mm;
@@ -47,7 +47,6 @@ int owner_watch(struct mqshm_handle *h)
 	init_waitqueue_func_entry(&h->death, on_wake);
 	INIT_LIST_HEAD(&h->death.entry);
 	add_wait_queue(&h->owner->wait_pidfd, &h->death);
-	return 0;
 }
 
 void owner_unwatch(struct mqshm_handle *h)

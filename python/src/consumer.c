@@ -266,23 +266,34 @@ static int more(struct consumer *c, struct mqshm_message *messages, size_t max)
 	return 0;
 }
 
-static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+/* max_count and timeout_ms, of which the latter may be left out. False: an exception is set. */
+static bool batch_arguments(const char *function, PyObject *const *args, Py_ssize_t count, PyObject *keywords, Py_ssize_t *max,
+			    int *timeout_ms)
 {
 	static const char *const names[] = { "max_count", "timeout_ms", NULL };
+	PyObject *values[2];
+
+	if (unpack(function, args, count, keywords, names, 1, values) ||
+	    (values[1] && !timeout_converter(values[1], timeout_ms)))
+		return false;
+	*max = PyNumber_AsSsize_t(values[0], NULL); /* clipped */
+	if (*max == -1 && PyErr_Occurred())
+		return false;
+	if (*max < 1)
+		PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", *max);
+	return *max >= 1;
+}
+
+static PyObject *consumer_pop_batch(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
 	struct mqshm_message messages[CHUNK];
 	struct consumer *c = consumer(self);
-	PyObject *values[2], *list;
+	PyObject *list;
 	Py_ssize_t max, got = 0;
 	int timeout_ms = 0, end = 0;
 
-	if (unpack("pop_batch", args, count, keywords, names, 1, values) ||
-	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
+	if (!batch_arguments("pop_batch", args, count, keywords, &max, &timeout_ms))
 		return NULL;
-	max = PyNumber_AsSsize_t(values[0], NULL); /* clipped */
-	if (max == -1 && PyErr_Occurred())
-		return NULL;
-	if (max < 1)
-		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
 	if (max > BATCH_MOST)
 		max = BATCH_MOST;
 	list = PyList_New(0);
@@ -321,22 +332,15 @@ static int add_facts(PyObject *list, const struct mqshm_message *messages, int c
 
 static PyObject *consumer_pop_facts(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
-	static const char *const names[] = { "max_count", "timeout_ms", NULL };
 	struct mqshm_message messages[CHUNK];
 	struct consumer *c = consumer(self);
-	PyObject *values[2], *list;
+	PyObject *list;
 	int timeout_ms = 0, end = 0, n;
 	bool again = true;
 	Py_ssize_t max;
 
-	if (unpack("pop_facts", args, count, keywords, names, 1, values) ||
-	    (values[1] && !timeout_converter(values[1], &timeout_ms)))
+	if (!batch_arguments("pop_facts", args, count, keywords, &max, &timeout_ms))
 		return NULL;
-	max = PyNumber_AsSsize_t(values[0], NULL); /* clipped */
-	if (max == -1 && PyErr_Occurred())
-		return NULL;
-	if (max < 1)
-		return PyErr_Format(PyExc_ValueError, "max_count is %zd, not 1 or more", max);
 	list = PyList_New(0);
 	while (list && again) {
 		again = false;
