@@ -116,6 +116,7 @@ static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argume
 /* Current has the role, or had it. */
 static int check_role(const struct mqshm_handle *h)
 {
+	/* with role_attach(): the owner and slot of a role that is seen */
 	return smp_load_acquire(&h->role) && handle_is_owner(h) ? 0 : -EPERM;
 }
 

@@ -50,8 +50,8 @@
 #define MQSHM_SLOW_BLOCK 0
 #define MQSHM_SLOW_EVICT 1
 #define MQSHM_SLOW_DEMOTE 2
-#define MQSHM_NODES_MAX (1u << 30)
-#define MQSHM_BLOCK_MAX (1u << 30)
+#define MQSHM_NODES_MAX BIT(30)
+#define MQSHM_BLOCK_MAX BIT(30)
 #define MQSHM_METADATA_MAX 256
 #define MQSHM_MS_MAX 0x7fffffffu
 #define MQSHM_LEASE_MS_MAX 86400000u
@@ -80,14 +80,14 @@ struct mqshm_queue {
 	void *consumers;
 	u32 slots;
 
-	struct mutex mutex;
+	struct mutex mutex; /* roles, slots, and what info says of them */
 	struct mqshm_handle **owners; /* of each slot; NULL: nobody */
 	bool dead;	/* info->dead; no new role */
 	bool listed;	/* registry_mutex: name and minor are taken */
 	struct work_struct settle;   /* queue_settle(), where we can't wait for it */
 	struct delayed_work leases;
 
-	struct mutex sysfs_mutex;
+	struct mutex sysfs_mutex; /* what the queue has in /sys */
 	struct kobject *consumers_kobject; /* sysfs_mutex; NULL: /sys has no place for us */
 	struct mqshm_consumer_dir **dirs;  /* sysfs_mutex: of each consumer's slot, or NULL */
 	struct list_head events;	   /* mutex: noted and not yet told */
@@ -156,8 +156,8 @@ struct mqshm_queue *queue_get(int minor); /* with a reference, or NULL */
 void queue_die(struct mqshm_queue *q);
 void queue_unlist(struct mqshm_queue *q);
 /*
- * No lock held: roles have come or gone. /sys shows it from now on; or, if the queue has died with them, name and node go. Everyone
- * who changes roles calls it after having let go of q->mutex, or queue_settle_later() before.
+ * No lock held: roles have come or gone. /sys shows it from now on; or, if the queue has died with them, name and node go. Who
+ * changes roles calls it after having let go of q->mutex, or queue_settle_later() before.
  */
 void queue_settle(struct mqshm_queue *q);
 void queue_settle_later(struct mqshm_queue *q);
@@ -194,8 +194,10 @@ void handle_revoke(struct mqshm_handle *h);
 
 /* role.c: q->mutex held in all of them */
 int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a);
-/* End the role in slot i. state: what becomes of the slot; how: MQSHM_EPOCH_..., for producers; why: MQSHM_WHY_..., 0: its owner
- * leaves. gone: the owner is dead. */
+/*
+ * End the role in slot i. state: what becomes of the slot; how: MQSHM_EPOCH_..., for producers; why: MQSHM_WHY_..., 0: its owner
+ * leaves. gone: the owner is dead.
+ */
 void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool gone);
 bool role_demote(struct mqshm_queue *q, u32 i, u32 why);
 /* The owner of h has died, executed, or closed: its lease begins, or its role ends. */
@@ -217,7 +219,7 @@ void queue_wake_all(struct mqshm_queue *q); /* something about the participants 
 int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w);
 /* tail, and the sequence of what comes there. False: tail is none. */
 bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next);
-/* Is there room for count messages of block_size? A hint, as users' words may be anything. Else consumers are told that we wait. */
+/* Is there room for count messages of block_size? A hint: users' words may be anything. Else consumers are told that we wait. */
 bool queue_wants_room(struct mqshm_queue *q, u32 count);
 __poll_t handle_poll(struct file *file, poll_table *table);
 

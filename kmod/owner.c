@@ -65,6 +65,7 @@ void owner_unwatch(struct mqshm_handle *h)
  */
 void owner_flushes(struct mqshm_handle *h)
 {
+	/* with role_attach(): the owner of a role that is seen */
 	if (smp_load_acquire(&h->role) && h->owner == task_tgid(current) && current->in_execve)
 		role_owner_gone(h);
 }

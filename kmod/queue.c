@@ -418,6 +418,7 @@ void queue_die(struct mqshm_queue *q)
 	if (q->dead)
 		return;
 	WRITE_ONCE(q->dead, true);
+	/* before any state: who finds its role ended learns why */
 	smp_store_release(&q->info->dead, 1);
 	for (u32 i = 0; i < q->slots; i++)
 		if (slot_has_owner(q->participants[i].state))

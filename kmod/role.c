@@ -22,6 +22,7 @@ static void set_reliable(struct mqshm_queue *q, u32 consumer, bool on)
 {
 	u64 *word = &q->info->reliable[consumer / 64], bit = 1ULL << consumer % 64;
 
+	/* after the consumer's position, which a producer now reads */
 	smp_store_release(word, on ? *word | bit : *word & ~bit);
 }
 
@@ -77,9 +78,11 @@ static int join(struct mqshm_queue *q, u32 i, const struct mqshm_ioc_attach *a, 
 
 	memset(q->consumers + (size_t)consumer * PAGE_SIZE, 0, PAGE_SIZE);
 	for (int tries = 0; tries < 1000; tries++) {
+		/* with the producer's raising of tail */
 		u64 tail = smp_load_acquire(&q->producer->tail), position = tail, sequence = next_sequence(q, tail);
 
 		if (a->start || adopt) {
+			/* with the producer's raising of head */
 			position = smp_load_acquire(&q->producer->head);
 			sequence = min(sequence, READ_ONCE(q->producer->head_sequence));
 		}
@@ -87,9 +90,11 @@ static int join(struct mqshm_queue *q, u32 i, const struct mqshm_ioc_attach *a, 
 			break;
 		WRITE_ONCE(area->sequence, sequence);
 		WRITE_ONCE(area->joined, sequence);
+		/* the position last: with it go sequence and joined */
 		smp_store_release(&area->position, position);
 		if (!lossy) {
-			smp_store_release(&q->info->epoch, q->info->epoch + 1); /* MO-10 */
+			/* MO-10 */
+			smp_store_release(&q->info->epoch, q->info->epoch + 1);
 			set_reliable(q, consumer, true);
 		}
 		smp_mb(); /* MO-3: cursor and bit are out before head is read */
@@ -118,6 +123,7 @@ static int find_name(struct mqshm_queue *q, const u8 *name)
 static int may_resume(struct mqshm_queue *q, u32 i, const struct mqshm_ioc_attach *a, u64 *cursor)
 {
 	struct mqshm_participant *p = &q->participants[i];
+	/* with the producer's raising of tail */
 	u64 tail = smp_load_acquire(&q->producer->tail), position = READ_ONCE(queue_area(q, consumer_of(q, i))->position);
 
 	if (MQSHM_SLOT_STATE(p->state) != MQSHM_SLOT_LEASED)
@@ -184,9 +190,11 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 	word = &q->participants[i].state;
 	generation = (MQSHM_SLOT_GENERATION(*word) + 1) & 0xffffff;
 	if (!a->resumed) {
+		/* before the cursor changes: a take-over waits for us */
 		smp_store_release(word, generation << 8 | MQSHM_SLOT_JOINING);
 		rc = consumer ? join(q, i, a, &a->position) : 0;
 		if (rc) {
+			/* all is as before */
 			smp_store_release(word, generation << 8 | MQSHM_SLOT_FREE);
 			queue_wake_all(q);
 			return rc;
@@ -200,14 +208,17 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 	down_write(&q->maps);
 	h->slot = i;
 	h->state = a->state;
+	/* after owner, slot and state: who sees a role may read them without a lock */
 	smp_store_release(&h->role, a->role);
 	up_write(&q->maps);
 	q->owners[i] = h;
+	/* the slot is live, and all that is in it is there */
 	smp_store_release(word, a->state);
 	if (consumer) {
 		q->info->consumers_ever++;
 	} else {
 		q->info->producers_ever++;
+		/* after the slot is live: who finds an active producer can find it */
 		smp_store_release(&q->info->producer_epoch,
 				  ((q->info->producer_epoch & ~3ULL) + MQSHM_EPOCH_ONE) | MQSHM_EPOCH_ACTIVE);
 	}
@@ -288,7 +299,7 @@ void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool go
 		begin_lease(q, p);
 	/* The state first: one who reads on must find it changed before what it reads is overwritten (MO-7). */
 	smp_store_release(&p->state, MQSHM_SLOT_GENERATION(p->state) << 8 | state);
-	smp_mb();
+	smp_mb(); /* MO-7, as above */
 	if (!consumer) {
 		settle_producers(q, how);
 	} else if (state != MQSHM_SLOT_LEASED) {

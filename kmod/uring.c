@@ -49,6 +49,7 @@ static bool has_messages(struct mqshm_handle *h, u32 count)
 {
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_consumer_area *area = queue_area(q, h->slot - q->info->max_producers);
+	/* the state first: what was pushed before the end is then seen in tail */
 	u64 state = MQSHM_EPOCH_STATE(smp_load_acquire(&q->info->producer_epoch)), tail, next;
 
 	if (state == MQSHM_EPOCH_CLOSED || state == MQSHM_EPOCH_CRASHED || !queue_read_tail(q, &tail, &next))
@@ -70,6 +71,7 @@ static void complete_command(struct io_uring_cmd *cmd, unsigned int flags)
 {
 	uring_cmd_done(cmd, to_pending(cmd)->result, flags);
 }
+
 DEFINE_URING_TASK_WORK(complete_in_task, complete_command);
 
 /* These are in no list of the handle any more. The last of all may take its file and the handle along. */
@@ -203,6 +205,7 @@ int handle_uring_cmd(struct io_uring_cmd *cmd, unsigned int flags)
 	if (cmd->flags & 0xffffff /* the rest is io_uring's own */ || count - 1 >= h->queue->info->node_count ||
 	    READ_ONCE(wait->reserved[0]) || READ_ONCE(wait->reserved[1]) || READ_ONCE(wait->reserved[2]))
 		return -EINVAL;
+	/* with role_attach(): the owner and slot of a role that is seen */
 	if (!smp_load_acquire(&h->role) || !handle_is_owner(h))
 		return -EPERM;
 	return wait_for(h, cmd, count, flags);

@@ -90,6 +90,7 @@ static __poll_t poll_consumer(struct mqshm_handle *h)
 {
 	struct mqshm_queue *q = h->queue;
 	struct mqshm_consumer_area *area = queue_area(q, h->slot - q->info->max_producers);
+	/* the state first: what was pushed before the end is then seen in tail */
 	u64 state = MQSHM_EPOCH_STATE(smp_load_acquire(&q->info->producer_epoch));
 	__poll_t mask = 0;
 
@@ -134,6 +135,7 @@ static bool has_room(struct mqshm_queue *q, u32 count, int *slowest, u64 *floor,
 		end += min(info->ring_bytes - offset, bytes);
 	*slowest = -1;
 	lowest = tail;
+	/* MO-9 */
 	if (smp_load_acquire(&info->hold)) {
 		lowest = head;
 		sequence = READ_ONCE(q->producer->head_sequence);
@@ -189,6 +191,7 @@ __poll_t handle_poll(struct file *file, poll_table *table)
 {
 	struct mqshm_handle *h = file->private_data;
 	struct mqshm_queue *q = h->queue;
+	/* with role_attach(): the owner and slot of a role that is seen */
 	u32 role = smp_load_acquire(&h->role), word = role == MQSHM_IOC_CONSUMER ? MQSHM_WORD_DATA :
 						      role == MQSHM_IOC_PRODUCER ? MQSHM_WORD_ROOM : MQSHM_WORD_EVENT;
 
