@@ -57,6 +57,17 @@ fill() # ROOT OUT SHORT
 			bad "$name can't be built"
 		fi
 	done
+	for source in examples/kernel/*.c; do
+		name=examples/$(basename "$source" .c)
+		mkdir -p "$root/tests/examples"
+		if ${CC:-gcc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude -static -o "$root/tests/$name" "$source" \
+			"$BUILD/libmqshm.a" -luring -pthread > "$out/$(basename "$name").log" 2>&1; then
+			echo "example $name" >> "$root/list"
+		else
+			tail -n 20 "$out/$(basename "$name").log"
+			bad "$name can't be built"
+		fi
+	done
 	[[ ! -e $out/kmod/mqshm.ko ]] || cp "$out/kmod/mqshm.ko" "$root/mqshm.ko"
 }
 

@@ -10,7 +10,7 @@
 # shellcheck disable=SC2034 # the scripts use it
 cache=${MQSHM_KERNEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mqshm-kernels}
 # shellcheck disable=SC2034 # the scripts use it
-kernel_packages=(qemu-system-x86 busybox-static cpio bc kmod libelf-dev gcc-12 make gcc-12-multilib libc6-dev-i386)
+kernel_packages=(qemu-system-x86 busybox-static cpio bc kmod libelf-dev gcc-12 make gcc-12-multilib libc6-dev-i386 liburing-dev)
 
 say()
 {
