@@ -11,6 +11,7 @@ headers=(include/mqshm.h)
 for header in include/mqshm/*.h; do # public ones: not the layout, nor what is internal
 	[[ $header =~ /(abi|ring|atomic)\.h$ ]] || headers+=("$header")
 done
+inlines=(include/mqshm_uring.h) # static inline: in no symbol map
 map=lib/libmqshm.map
 pages=docs/man
 tool=${BUILD:-build}/mqshm
@@ -43,13 +44,14 @@ is_link()
 	[ "$(head -c 4 "$1")" = ".so " ]
 }
 
-# The functions that the header declares and that the map exports.
+# The functions that the headers declare, those that they define, and those that the map exports.
 declared=$(sed 's|^[ /]\*.*||' "${headers[@]}" | grep -o '\bmqshm_[a-z0-9_]*(' | tr -d '(' | sort -u)
+inlined=$(grep -o '^static inline .*\bmqshm_[a-z0-9_]*(' "${inlines[@]}" | grep -o '\bmqshm_[a-z0-9_]*($' | tr -d '(')
 exported=$(grep -o '\bmqshm_[a-z0-9_]*;' "$map" | tr -d ';' | sort -u)
 
 exists()
 {
-	grep -qxF "$1" <<<"$declared"
+	grep -qxF "$1" <<<"$declared"$'\n'"$inlined"
 }
 
 problems=$(diff <(echo "$declared") <(echo "$exported") |
@@ -57,7 +59,7 @@ problems=$(diff <(echo "$declared") <(echo "$exported") |
 result "header and symbol map name the same functions" "$problems"
 
 problems=
-for function in $declared; do
+for function in $declared $inlined; do
 	page=$pages/$function.3
 	if [ ! -f "$page" ]; then
 		problems+="$page is missing"$'\n'
@@ -88,7 +90,7 @@ result "no page names what does not exist" "$problems"
 # The synopses as C: a prototype that differs from the header's does not compile beside it.
 prototypes()
 {
-	printf '#include "%s"\n' "${headers[@]#include/}"
+	printf '#include "%s"\n' "${headers[@]#include/}" "${inlines[@]#include/}"
 	for page in "$pages"/mqshm_*.3; do
 		is_link "$page" || awk '
 			function words(line, out) { # "a b" "c d" or bare words, joined by commas
@@ -111,7 +113,7 @@ prototypes()
 if command -v "$cc" >/dev/null; then
 	shown=$(prototypes)
 	problems=$("$cc" -std=gnu11 -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - <<<"$shown" 2>&1)
-	for function in $declared; do
+	for function in $declared $inlined; do
 		grep -q "\b$function(" <<<"$shown" || problems+=$'\n'"no prototype of $function"
 	done
 	result "the prototypes are those of the header" "$problems"
