@@ -35,7 +35,8 @@ serial=("file:$out/kernel.log" "file:$out/said")
 emulator=(qemu-system-x86_64)
 [[ -x $cache/qemu/root/usr/bin/qemu-system-x86_64 ]] && emulator=("$cache/qemu/root/usr/bin/qemu-system-x86_64"
 	-L "$cache/qemu/root/usr/share/qemu" -L "$cache/qemu/root/usr/share/seabios")
-timeout -k 5 "$seconds" "${emulator[@]}" -accel tcg,thread=multi -cpu max -smp 2 -m "${MQSHM_KERNEL_MEMORY:-512}" \
+# In the foreground, or the terminal is not the machine's.
+timeout --foreground -k 5 "$seconds" "${emulator[@]}" -accel tcg,thread=multi -cpu max -smp 2 -m "${MQSHM_KERNEL_MEMORY:-512}" \
 	-display none -no-reboot -nodefaults -serial "${serial[0]}" -serial "${serial[1]}" \
 	-kernel "$cache/$name/vmlinuz" -initrd "$out/initrd" \
 	-append "console=ttyS0 loglevel=7 panic=-1 rcupdate.rcu_cpu_stall_timeout=300 nosoftlockup mitigations=off $*"

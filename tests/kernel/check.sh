@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: MIT
 # make check-kernel: on each kernel, in an emulated machine: the tests of tests/conformance and tests/death (but those of
 # posix alone) on the posix backend, then insmod, the same on the kernel backend, the module's selftests, rmmod. What
-# passed on posix must pass on kernel: a skip there is a failure. So is a bad word in the kernel's log (scan.sh). The last
-# line is "N passed, N failed, N skipped", as of tests/run.
+# passed on posix must pass on kernel: a skip there is a failure. So is a bad word in the kernel's log (scan.sh). On the
+# first of the kernels also the first five minutes of docs/kernel.md, with the source the kernel's own checkers (static.sh).
+# The last line is "N passed, N failed, N skipped", as of tests/run; a kernel that can't be had is a skip.
 #
 #	KERNELS="6.1 6.12 sid"	which; sid's is a short form
+#	RETRY=1			a kernel with a failure is tried once more, and then the second try counts
 #	INSTALL=1		first install the Debian packages that are wanted
 #	BUILD=DIR		where things are built; what was said is kept in DIR/kernel/NAME
 set -u
@@ -114,7 +116,7 @@ one() # NAME SHORT
 {
 	local name=$1 short=$2 out=$BUILD/kernel/$1 status backend program difference
 	mkdir -p "$out"
-	tests/kernel/fetch.sh "$name" || { bad "kernel $name: not to be had"; return; }
+	tests/kernel/fetch.sh "$name" || { echo "# SKIP kernel $name: not to be had"; skipped=$((skipped + 1)); return; }
 	echo "# kernel $name: $(< "$cache/$name/release")"
 	rm -rf "$out/kmod"
 	if tests/kernel/build.sh "$name" "$out"; then good; else bad "kernel $name: building the module"; fi
@@ -151,11 +153,30 @@ seeded() # KERNEL
 	elif tests/kernel/scan.sh "$out/kernel.log" | grep -q 'WARNING: '; then good; else bad "a planted warning is not found"; fi
 }
 
-tests/kernel/fetch.sh "${kernels[0]}" && seeded "${kernels[0]}"
+# What needs one kernel only: the source through the kernel's checkers, and docs/kernel.md's first five minutes.
+once() # KERNEL
+{
+	local out=$BUILD/kernel/host start=$SECONDS
+	mkdir -p "$out/tap"
+	tests/kernel/static.sh > "$out/tap/host-static" 2>&1
+	echo "$? $((SECONDS - start))" > "$out/tap/host-static.end"
+	count "$out" host static
+	if tests/kernel/first_minutes.sh "$1" > "$out/first_minutes" 2>&1; then good; else bad "the first five minutes ($out/first_minutes)"; fi
+}
+
+if tests/kernel/fetch.sh "${kernels[0]}"; then
+	seeded "${kernels[0]}"
+	once "${kernels[0]}"
+fi
 for name in "${kernels[@]}"; do
 	before=$failed short=''
 	[[ $name == sid ]] && short=1
 	one "$name" "$short"
+	if [[ $failed -gt $before && -n ${RETRY:-} ]]; then
+		echo "# kernel $name: $((failed - before)) failures, once more"
+		failed=$before
+		one "$name" "$short"
+	fi
 	version=$(sed -n 's/^## kernel \([0-9]*\.[0-9]*\).*/\1/p' "$BUILD/kernel/$name/said" 2> /dev/null)
 	# What is newer than anything this was written for tells us something, but is no reason to refuse a change.
 	if [[ $name == sid && $failed -gt $before && $version != "$newest_known" ]] &&

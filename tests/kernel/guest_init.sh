@@ -19,6 +19,7 @@ ip link set lo up
 ulimit -c 0
 stty -F /dev/ttyS1 raw -echo
 if [ -e /shell ]; then
+	insmod /mqshm.ko
 	setsid cttyhack sh
 else
 	sh /main > /dev/ttyS1 2>&1 < /dev/null

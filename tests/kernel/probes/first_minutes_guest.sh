@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# Runs in the guest for first_minutes.sh. "1$" and "2$" are two terminals, "#" is root.
+# Runs in the guest for first_minutes.sh. "1$", "2$" and "3$" are terminals, "#" is root.
 failed=0
 q=/sys/class/mqshm/q
 
@@ -11,11 +11,11 @@ type()
 	sh -c "$2" 2>&1
 }
 
-# background PROMPT COMMAND: in a terminal of its own; its pid in $pid.
+# background PROMPT COMMAND [INPUT]: in a terminal of its own; its pid in $pid.
 background()
 {
 	echo "$1 $2 &"
-	sh -c "exec $2" 2>&1 &
+	sh -c "exec $2" < "${3:-/dev/null}" 2>&1 &
 	pid=$!
 }
 
@@ -42,20 +42,27 @@ type '#' 'ls -l /dev/mqshm'
 background '1$' 'mqshm pop q --lines'
 reader=$pid
 sleep 1
-background '2$' "sh -c 'for i in 1 2 3; do echo line \$i; done; sleep 6' | mqshm push q --lines"
+mkfifo /tmp/typed
+background '2$' 'mqshm push q --lines' /tmp/typed
+exec 3> /tmp/typed
+for i in 1 2 3; do
+	echo "line $i" >&3
+done
 await "[ \"\$(cat $q/total_popped 2> /dev/null)\" = 3 ]"
-type '2$' 'ls -l /dev/mqshm; mqshm list'
-type '2$' "ls $q"
-type '2$' "cd $q; grep . producer_* consumer_count total_* depth consumers/0/*" | grep -v evict
+type '3$' 'ls -l /dev/mqshm; mqshm list'
+type '3$' "ls $q"
+type '3$' "cd $q; grep . producer_* consumer_count total_* depth consumers/0/*" | grep -v evict
 must "[ \"\$(cat $q/consumers/0/pid)\" = $reader ]"
-type '2$' "kill -9 $reader"
+type '3$' "kill -9 $reader"
 wait "$reader"
 await "[ ! -e $q/consumers/0 ]"
-type '2$' "cat $q/consumer_count; ls $q/consumers"
+type '3$' "cat $q/consumer_count; ls $q/consumers"
 type '#' 'rmmod mqshm'
 must '[ -e /sys/module/mqshm ]'
+echo '2$ ^D'
+exec 3>&-
 await "[ ! -e $q ]"
-type '2$' 'ls /dev/mqshm'
+type '3$' 'ls /dev/mqshm'
 type '#' 'rmmod mqshm; ls /dev/mqshm'
 must '[ ! -e /sys/module/mqshm ]'
 exit $failed
