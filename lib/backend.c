@@ -14,6 +14,7 @@ int mqshm_backends(const struct mqshm_backend *list[MQSHM_BACKENDS])
 	static const struct mqshm_backend *const all[MQSHM_BACKENDS] = { &mqshm_backend_kernel, &mqshm_backend_posix };
 	const char *wanted = getenv("MQSHM_BACKEND");
 	bool any = !wanted || !*wanted || !strcmp(wanted, "auto"), known = any;
+	const struct mqshm_backend *found_only = NULL;
 	int count = 0;
 
 	for (int i = 0; i < MQSHM_BACKENDS; i++) {
@@ -25,9 +26,13 @@ int mqshm_backends(const struct mqshm_backend *list[MQSHM_BACKENDS])
 		rc = all[i]->probe ? all[i]->probe(!any) : 0;
 		if (!rc)
 			list[count++] = all[i];
+		else if (rc > 0)
+			found_only = all[i];
 		else if (!any)
 			return rc;
 	}
+	if (found_only) /* last: what is created is created on the first */
+		list[count++] = found_only;
 	return known ? count : mqshm_error(-EINVAL, "MQSHM_BACKEND is '%s', not auto, kernel or posix", wanted);
 }
 

@@ -61,7 +61,8 @@ struct mqshm_backend {
 	const char *prefix;
 	bool ends_roles; /* it ends the roles of the dead itself, and wakes all: nobody needs to look at who lives */
 
-	/* Can it be used here? 0 or -errno, with the sentence if say. NULL: always. */
+	/* Can it be used here? 0, 1: what is there already, but nothing can be created; or -errno, with the sentence if say. NULL:
+	 * always. */
 	int (*probe)(bool say);
 
 	/* Objects; -ENOENT: there is none of that name. create: 1 when it existed and matches; it is created when missing says so.

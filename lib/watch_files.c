@@ -30,6 +30,7 @@
 #define LIVENESS_EVERY 10	/* looks at a queue */
 #define PROCESS_EVERY 300	/* looks: /proc is 30 times as dear, and only needed where a child hides a death */
 #define RESCAN_EVERY 10		/* rounds, without inotify */
+#define RETRY_NS 1000000000u	/* of what could not be opened, where objects tell */
 #define TRIES 3			/* to read the participants while they change */
 #define BUCKETS 1024
 
@@ -64,6 +65,7 @@ struct watching {
 	struct object *objects;
 	struct object *buckets[BUCKETS]; /* by name: others' files are told of too */
 	size_t count;
+	bool unread; /* some may be without a descriptor */
 	uint64_t round_ns, rounds; /* the last one, how many */
 	uint64_t pid_namespace;
 	struct mqshm_participant *table; /* of one queue */
@@ -83,6 +85,7 @@ static void unreadable(struct mqshm_watch *w, struct object *o, int error)
 	struct mqshm_watch_event *event;
 
 	let_go(o);
+	((struct watching *)w->private)->unread = true;
 	if (o->error == error)
 		return;
 	o->error = error;
@@ -457,6 +460,22 @@ static void look_around(struct mqshm_watch *w)
 		rescan(w, true);
 }
 
+/* What nobody tells of is that there are descriptors, or memory, again. */
+static void try_again(struct mqshm_watch *w, uint64_t *again)
+{
+	struct watching *in = w->private;
+
+	if (in->unread && mqshm_now_ns() >= in->round_ns + RETRY_NS) {
+		in->unread = false;
+		in->round_ns = mqshm_now_ns();
+		for (struct object *o = in->objects; o; o = o->next)
+			if (o->fd < 0 && !o->removed)
+				try_to_open(w, o);
+	}
+	if (in->unread)
+		*again = in->round_ns + RETRY_NS;
+}
+
 /* ---- a backend's part of watch.h ---- */
 
 static int open_inotify(struct watching *in)
@@ -508,8 +527,10 @@ void watch_files_look(struct mqshm_watch *w, uint64_t *again)
 	if (in->set >= 0)
 		look_at_told(w); /* first: who is then found gone tells nothing more */
 	hear(w);
-	if (in->set >= 0 && in->inotify >= 0)
+	if (in->set >= 0 && in->inotify >= 0) {
+		try_again(w, again);
 		return;
+	}
 	if (!w->count && mqshm_now_ns() >= in->round_ns + ROUND_NS)
 		look_around(w);
 	*again = in->round_ns + ROUND_NS;

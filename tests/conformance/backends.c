@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* MQSHM_BACKEND: which backends there are, where queues are found, and where they are created. With the module and without. */
+#include <grp.h>
+
 #include "conformance/peers.h"
 #include "mqshm/watch.h"
 
@@ -202,4 +204,59 @@ TEST(a_watch_sees_both)
 	watch_one(w, first_choice(), names[0]);
 	watch_one(w, "posix", names[1]);
 	EXPECT(mqshm_watch_close(w), 0);
+}
+
+#define NOBODY 65534
+
+/* Who may not open /dev/mqshm/control uses what others have created there, and creates on posix. */
+static void use_as_nobody(void *arg)
+{
+	struct mqshm_queue_options q = geometry(8, 64, 0);
+	char(*names)[64] = arg, out[64];
+	bool module = module_is_there();
+	struct mqshm_producer *p;
+	struct mqshm_consumer *c;
+
+	REQUIRE_EQ(setgroups(0, NULL), 0);
+	REQUIRE_EQ(setgid(NOBODY), 0);
+	REQUIRE_EQ(setuid(NOBODY), 0);
+	use("auto");
+	check_backend(names[0], module ? "kernel" : "posix");
+	c = open_consumer(names[0], NULL, MQSHM_FROM_OLDEST, 0);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 2);
+	EXPECT(mqshm_consumer_close(c), 0);
+	CHECK(CALL(mqshm_queue_remove(names[0], 0)) < 0);
+	EXPECT(mqshm_queue_remove(names[1], 0), -ENOENT);
+	p = open_producer(names[1], &q);
+	check_backend(names[1], "posix");
+	EXPECT(mqshm_producer_close(p), 0);
+	if (!module)
+		return;
+	use("kernel");
+	check_backend(names[0], "kernel");
+	EXPECT(mqshm_producer_open(&p, names[1], &q, NULL), -EACCES);
+	CHECK_STR(mqshm_last_error(), "/dev/mqshm/control may not be opened: only by root and the group mqshm");
+	EXPECT(mqshm_queue_create(names[1], NULL), -EACCES);
+	EXPECT(mqshm_queue_remove(names[1], 0), -ENOENT);
+	EXPECT(mqshm_queue_remove(names[0], 0), -EACCES);
+}
+
+TEST(who_may_not_create_on_kernel)
+{
+	struct mqshm_queue_options q = geometry(8, 64, MQSHM_PERSISTENT);
+	struct mqshm_producer *p;
+	char names[2][64];
+
+	if (geteuid())
+		SKIP("needs root, to become another user");
+	q.mode = 0666;
+	snprintf(names[0], sizeof names[0], "%s", test_queue("rights"));
+	snprintf(names[1], sizeof names[1], "%s", test_queue("none"));
+	use("auto");
+	MUST(mqshm_queue_create(names[0], &q), 0);
+	p = open_producer(names[0], NULL);
+	EXPECT(mqshm_producer_push(p, "it", 2, 0), 0);
+	join(spawn(use_as_nobody, names));
+	EXPECT(mqshm_producer_close(p), 0);
+	EXPECT(mqshm_queue_remove(names[0], 0), 0);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# make check-kernel: on each kernel, in an emulated machine: the tests of tests/conformance and tests/death (but those of
-# posix alone) on the posix backend, then insmod, the same on the kernel backend, the module's selftests, rmmod. What
+# make check-kernel: on each kernel, in an emulated machine: the tests of queues and of what stands on them (but those
+# of posix alone) on the posix backend, then insmod, the same on the kernel backend, the module's selftests, rmmod. What
 # passed on posix must pass on kernel: a skip there is a failure. So is a bad word in the kernel's log (scan.sh). On the
 # first of the kernels also the first five minutes of docs/kernel.md, with the source the kernel's own checkers (static.sh).
 # The last line is "N passed, N failed, N skipped", as of tests/run; a kernel that can't be had is a skip.
@@ -41,9 +41,9 @@ fill() # ROOT OUT SHORT
 	cp tests/kernel/guest_main.sh "$root/main"
 	printf 'limit=180 scale=%s\n' "$MQSHM_TEST_SCALE" > "$root/settings"
 	for backend in posix kernel; do
-		for source in tests/conformance/*.c tests/death/*.c; do
+		for source in tests/{conformance,death,watch,merge,stage,manager}/*.c; do
 			name=${source#tests/} name=${name%.c}
-			[[ $name == */posix_* ]] && continue
+			[[ $name == */posix_* || $name == merge/heap ]] && continue # of one backend, of none
 			[[ -n $short && ! $name =~ ^($smoke)$ ]] && continue
 			install -D "$BUILD/tests/$name" "$root/tests/$name" && echo "$backend $name"
 		done
@@ -70,6 +70,7 @@ fill() # ROOT OUT SHORT
 			bad "$name can't be built"
 		fi
 	done
+	install -D -t "$root/lib/$(gcc -print-multiarch)" "$(gcc -print-file-name=libgcc_s.so.1)" # pthread_exit() wants it
 	[[ ! -e $out/kmod/mqshm.ko ]] || cp "$out/kmod/mqshm.ko" "$root/mqshm.ko"
 }
 
