@@ -8,6 +8,7 @@
 #
 #	KERNELS="6.1 6.12 sid"	which; sid's is a short form
 #	RETRY=1			a kernel with a failure is tried once more, and then the second try counts
+#	FUZZ_SECONDS=60		how long the fuzzer runs on each; 10 in the short form
 #	INSTALL=1		first install the Debian packages that are wanted
 #	BUILD=DIR		where things are built; what was said is kept in DIR/kernel/NAME
 set -u
@@ -19,7 +20,7 @@ BUILD=${BUILD:-build}
 [[ $BUILD == /* ]] || BUILD=$PWD/$BUILD
 read -ra kernels <<< "${KERNELS:-6.1 6.12 sid}"
 newest_known=7.2
-limit=${TEST_LIMIT:-900} # seconds for one machine
+limit=${TEST_LIMIT:-$((900 + ${FUZZ_SECONDS:-60}))} # seconds for one machine
 export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-10} # percent of the usual load: all is emulated
 # The short form: one test of each kind.
 smoke='conformance/(arguments|push_pop|end_of_stream|waiting|zero_copy)|death/(fork|producer)'
@@ -36,10 +37,12 @@ tests/kernel/fetch_qemu.sh || say "no newer qemu to be had: taking the machine's
 # The programs for the guest, and the list of what to run.
 fill() # ROOT OUT SHORT
 {
-	local root=$1 out=$2 short=$3 source name backend
+	local root=$1 out=$2 short=$3 source name backend seconds
 	rm -rf "$root" && mkdir -p "$root/tests"
 	cp tests/kernel/guest_main.sh "$root/main"
-	printf 'limit=180 scale=%s\n' "$MQSHM_TEST_SCALE" > "$root/settings"
+	seconds=${FUZZ_SECONDS:-$([[ -n $short ]] && echo 10 || echo 60)}
+	printf '%s\n' "limit=$((180 + seconds)) scale=$MQSHM_TEST_SCALE" \
+		"export FUZZ_SECONDS=$seconds ${FUZZ_SEED:+FUZZ_SEED=$FUZZ_SEED}" > "$root/settings"
 	for backend in posix kernel; do
 		for source in tests/{conformance,death,watch,merge,stage,manager}/*.c; do
 			name=${source#tests/} name=${name%.c}
