@@ -858,7 +858,11 @@ static inline int reader_restore(struct mqshm_reader *rd)
 	rd->sequence = sequence;
 	rd->laps = 0;
 	rd->missed = READ_ONCE(rd->area->missed);
+	if (rd->missed > sequence) /* it is of messages before this one; or else the former one died while it counted */
+		rd->missed = sequence;
 	rd->overwritten = READ_ONCE(rd->area->overwritten);
+	if (rd->overwritten > rd->missed)
+		rd->overwritten = rd->missed;
 	return 0;
 }
 

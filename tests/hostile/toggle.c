@@ -389,3 +389,34 @@ TEST(why_a_producer_lost_its_role)
 	no_eviction(0);
 	no_eviction(MQSHM_SHARED);
 }
+
+/* Nobody can have missed more messages than there were before the one it stands at. */
+TEST(missed_of_a_named_consumer)
+{
+	struct mqshm_queue_options q = geometry(4, 8, MQSHM_PERSISTENT);
+	struct mqshm_consumer_options how = { .size = sizeof how, .name = "plot", .lease_ms = 60000, .flags = MQSHM_LOSSY };
+	const char *name = test_queue("missed");
+	struct mqshm_producer *p = open_producer(name, &q);
+	struct mqshm_consumer *c;
+	char out[8];
+
+	MUST(mqshm_consumer_open(&c, name, NULL, &how), 0);
+	for (int i = 0; i < 3; i++)
+		MUST(mqshm_producer_push(p, "x", 1, 0), 0);
+	MUST(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 1);
+	map_queue(name);
+	for (int i = 0; i < 2; i++) {
+		struct mqshm_consumer_area *area = ring_area(&ring, (uint32_t)mqshm_consumer_id(c));
+
+		CHECK_EQ(mqshm_consumer_close(c), 0);
+		SET(area->missed, i ? UINT64_MAX - 5 : 2);
+		SET(area->overwritten, i ? UINT64_MAX - 5 : 2);
+		MUST(mqshm_consumer_open(&c, name, NULL, &how), 0);
+		CHECK_EQ(CALL(mqshm_consumer_missed(c)), 1);
+	}
+	MUST(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 1);
+	CHECK_EQ(CALL(mqshm_consumer_missed(c)), 1);
+	CHECK_EQ(mqshm_consumer_close(c), 0);
+	CHECK_EQ(mqshm_producer_close(p), 0);
+	CHECK_EQ(mqshm_queue_remove(name, MQSHM_FORCE), 0);
+}
