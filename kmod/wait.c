@@ -65,22 +65,34 @@ void queue_wake_all(struct mqshm_queue *q)
 	wake_up_all(&q->words[MQSHM_WORD_LOCK]);
 }
 
-static bool changed(struct mqshm_handle *h, u32 *at, u32 value)
+/* The lock's word names its holder, and stays as it is when that one dies: who sleeps on it shall take it then. */
+static bool holder_lives(struct mqshm_queue *q, u32 value)
 {
-	return READ_ONCE(*at) != value || READ_ONCE(h->ended);
+	u32 slot = (value & 0xff) - 1, state;
+
+	if (slot >= q->info->max_producers)
+		return false;
+	state = READ_ONCE(q->participants[slot].state);
+	return MQSHM_SLOT_STATE(state) == MQSHM_SLOT_LIVE &&
+	       !((state ^ value) & ~(0xff | MQSHM_LOCK_WAITERS));
+}
+
+static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
+{
+	return READ_ONCE(*queue_word(h->queue, w->word)) != w->value || READ_ONCE(h->ended) ||
+	       (w->word == MQSHM_WORD_LOCK && !holder_lives(h->queue, w->value));
 }
 
 int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 {
 	wait_queue_head_t *queue = &h->queue->words[w->word];
-	u32 *at = queue_word(h->queue, w->word);
 	int rc;
 
 	trace_mqshm_wait(h->queue, w->word, w->value);
 	if (w->ns >= KTIME_MAX)
-		rc = wait_event_interruptible(*queue, changed(h, at, w->value));
+		rc = wait_event_interruptible(*queue, is_over(h, w));
 	else
-		rc = wait_event_interruptible_hrtimeout(*queue, changed(h, at, w->value), ns_to_ktime(w->ns));
+		rc = wait_event_interruptible_hrtimeout(*queue, is_over(h, w), ns_to_ktime(w->ns));
 	return rc == -ERESTARTSYS ? -EINTR : 0;
 }
 

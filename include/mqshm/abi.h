@@ -306,8 +306,8 @@ struct mqshm_ioc_word {
 	__u32 reserved;
 };
 
-/* Q, with a role: sleep while the word is value and the role is ours, at most ns (all ones: no limit). 0 whatever woke us,
- * -EINTR a signal. Relative, as a process in a time namespace has another clock. */
+/* Q, with a role: sleep while the word is value, the role is ours and (MQSHM_WORD_LOCK) the holder that it names lives, at most
+ * ns (all ones: no limit). 0 whatever woke us, -EINTR a signal. Relative, as a process in a time namespace has another clock. */
 struct mqshm_ioc_wait {
 	__u32 size;
 	__u32 word;
