@@ -174,7 +174,7 @@ static int wake(struct mqshm_handle *h, const struct mqshm_ioc_word __user *argu
 	return rc;
 }
 
-static int wait(struct mqshm_handle *h, const struct mqshm_ioc_wait __user *argument)
+static int wait(struct mqshm_handle *h, struct mqshm_ioc_wait __user *argument)
 {
 	struct mqshm_ioc_wait w;
 	int rc = get_argument(&w, argument);
@@ -185,7 +185,11 @@ static int wait(struct mqshm_handle *h, const struct mqshm_ioc_wait __user *argu
 		rc = check_role(h);
 	if (!rc && w.word == MQSHM_WORD_LOCK && h->role != MQSHM_IOC_PRODUCER)
 		rc = -EPERM;
-	return rc ? rc : handle_wait(h, &w);
+	if (!rc)
+		rc = handle_wait(h, &w);
+	if (rc == -ERESTARTNOHAND && put_user(w.ns, &argument->ns))
+		rc = -EINTR;
+	return rc;
 }
 
 static int end_other(struct mqshm_handle *h, const struct mqshm_ioc_end __user *argument)

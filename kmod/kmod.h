@@ -216,7 +216,7 @@ u32 *queue_word(struct mqshm_queue *q, u32 word);
 u32 word_arm(struct mqshm_queue *q, u32 word);
 void word_wake(struct mqshm_queue *q, u32 word);
 void queue_wake_all(struct mqshm_queue *q); /* something about the participants has changed */
-int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w);
+int handle_wait(struct mqshm_handle *h, struct mqshm_ioc_wait *w);
 /* tail, and the sequence of what comes there. False: tail is none. */
 bool queue_read_tail(struct mqshm_queue *q, u64 *tail, u64 *next);
 /* Is there room for count messages of block_size? A hint: users' words may be anything. Else consumers are told that we wait. */

@@ -83,17 +83,22 @@ static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 	       (w->word == MQSHM_WORD_LOCK && !holder_lives(h->queue, w->value));
 }
 
-int handle_wait(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
+/* -ERESTARTNOHAND: a signal, without a handler (stop and continue) the call begins again with the ns that are left then. */
+int handle_wait(struct mqshm_handle *h, struct mqshm_ioc_wait *w)
 {
 	wait_queue_head_t *queue = &h->queue->words[w->word];
+	ktime_t end;
 	int rc;
 
 	trace_mqshm_wait(h->queue, w->word, w->value);
-	if (w->ns >= KTIME_MAX)
+	if (w->ns >= KTIME_MAX) {
 		rc = wait_event_interruptible(*queue, is_over(h, w));
-	else
+	} else {
+		end = ktime_add_safe(ktime_get(), ns_to_ktime(w->ns));
 		rc = wait_event_interruptible_hrtimeout(*queue, is_over(h, w), ns_to_ktime(w->ns));
-	return rc == -ERESTARTSYS ? -EINTR : 0;
+		w->ns = max_t(s64, ktime_sub(end, ktime_get()), 0);
+	}
+	return rc == -ERESTARTSYS ? -ERESTARTNOHAND : 0;
 }
 
 /* ---- poll ---- */

@@ -307,7 +307,8 @@ struct mqshm_ioc_word {
 };
 
 /* Q, with a role: sleep while the word is value, the role is ours and (MQSHM_WORD_LOCK) the holder that it names lives, at most
- * ns (all ones: no limit). 0 whatever woke us, -EINTR a signal. Relative, as a process in a time namespace has another clock. */
+ * ns (all ones: no limit). 0 whatever woke us, -EINTR a signal's handler; after stop and continue it sleeps on, for the ns that it
+ * has noted as left. Relative, as a process in a time namespace has another clock. */
 struct mqshm_ioc_wait {
 	__u32 size;
 	__u32 word;
@@ -337,7 +338,7 @@ struct mqshm_ioc_end {
 #define MQSHM_IOC_DETACH _IOW(MQSHM_IOC_MAGIC, 3, struct mqshm_ioc_detach)
 #define MQSHM_IOC_ARM _IOWR(MQSHM_IOC_MAGIC, 4, struct mqshm_ioc_word)
 #define MQSHM_IOC_WAKE _IOW(MQSHM_IOC_MAGIC, 5, struct mqshm_ioc_word)
-#define MQSHM_IOC_WAIT _IOW(MQSHM_IOC_MAGIC, 6, struct mqshm_ioc_wait)
+#define MQSHM_IOC_WAIT _IOWR(MQSHM_IOC_MAGIC, 6, struct mqshm_ioc_wait)
 #define MQSHM_IOC_END _IOW(MQSHM_IOC_MAGIC, 7, struct mqshm_ioc_end)
 /* Q, with a role: when it returns, nobody whose slot said JOINING at the call still joins. For take-overs. */
 #define MQSHM_IOC_SYNC _IO(MQSHM_IOC_MAGIC, 8)

@@ -211,3 +211,71 @@ TEST(every_message_wakes_its_sleeper)
 	check_gone(s->name);
 	check_gone(s->other);
 }
+
+static void wait_for_one(void *arg)
+{
+	struct shared *s = arg;
+	struct mqshm_consumer *c = open_consumer(s->name, NULL, MQSHM_FROM_OLDEST, 0);
+	struct mqshm_producer *p = open_producer(s->other, NULL);
+	uint64_t value = 0;
+
+	SET(s->step, 1);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 300), -ETIMEDOUT);
+	SET(s->step, 2);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, -1), 8);
+	SET(s->step, 3);
+	for (int i = 0; i < 2; i++) /* one fits */
+		EXPECT(mqshm_producer_push(p, &value, sizeof value, -1), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+	EXPECT(mqshm_consumer_close(c), 0);
+}
+
+static void stop_and_continue(pid_t pid)
+{
+	int status;
+
+	REQUIRE_EQ(kill(pid, SIGSTOP), 0);
+	REQUIRE_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	REQUIRE(WIFSTOPPED(status));
+	REQUIRE_EQ(kill(pid, SIGCONT), 0);
+}
+
+/* Ctrl-Z and fg, or a debugger, are no signal to a wait: it goes on, with what is left of its time. */
+TEST(who_is_stopped_waits_on)
+{
+	struct mqshm_queue_options q = geometry(1, 8, MQSHM_PERSISTENT);
+	struct shared *s = shared_memory(sizeof *s);
+	struct mqshm_producer *p = NULL;
+	struct mqshm_consumer *c = NULL;
+	uint64_t value = 7;
+	pid_t peer;
+
+	s->name = test_queue("stopped");
+	s->other = test_queue("full");
+	MUST(mqshm_queue_create(s->name, &q), 0);
+	p = open_producer(s->name, NULL);
+	c = open_consumer(s->other, &q, MQSHM_FROM_OLDEST, 0);
+	peer = spawn(wait_for_one, s);
+	UNTIL(GET(s->step) == 1);
+	while (GET(s->step) == 1) {
+		nap();
+		stop_and_continue(peer);
+	}
+	for (int i = 0; i < 20; i++) {
+		nap();
+		stop_and_continue(peer);
+	}
+	MUST(mqshm_producer_push(p, &value, sizeof value, -1), 0);
+	UNTIL(GET(s->step) == 3);
+	for (int i = 0; i < 20; i++) {
+		nap();
+		stop_and_continue(peer);
+	}
+	for (int i = 0; i < 2; i++)
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, -1), 8);
+	join(peer);
+	EXPECT(mqshm_producer_close(p), 0);
+	EXPECT(mqshm_consumer_close(c), 0);
+	EXPECT(mqshm_queue_remove(s->name, 0), 0);
+	EXPECT(mqshm_queue_remove(s->other, 0), 0);
+}
