@@ -54,13 +54,19 @@ static ssize_t queue_read(struct file *file, char __user *to, size_t count, loff
 {
 	struct mqshm_handle *h = file->private_data;
 	struct mqshm_queue *q = h->queue;
-	u32 epoch = READ_ONCE(q->info->epoch);
 	loff_t end = q->info->nodes_offset;
+	u32 epoch;
 
 	if (*at < 0)
 		return -EINVAL;
 	if (*at >= end)
 		return 0;
+	if (*at == 0) {
+		mutex_lock(&q->mutex);
+		role_bury(q);
+		mutex_unlock(&q->mutex);
+	}
+	epoch = READ_ONCE(q->info->epoch);
 	count = min_t(u64, count, end - *at);
 	smp_rmb(); /* what changes after epoch was read makes poll() say so */
 	if (copy_to_user(to, (void *)q->info + *at, count))
@@ -96,10 +102,7 @@ static int attach(struct mqshm_handle *h, struct mqshm_ioc_attach __user *argume
 	mutex_lock(&q->mutex);
 	rc = role_attach(h, &a);
 	if (rc == -EBUSY) {
-		/* Who has it may be dead, and known so to the caller: the work that ends its role is on its way. */
-		mutex_unlock(&q->mutex);
-		flush_workqueue(mqshm_work);
-		mutex_lock(&q->mutex);
+		role_bury(q);
 		rc = role_attach(h, &a);
 	}
 	if (rc == -EBADMSG) /* a lease, perhaps the last one, may have ended by that */
@@ -218,6 +221,7 @@ static int synchronise(struct mqshm_handle *h)
 	if (rc)
 		return rc;
 	mutex_lock(&h->queue->mutex); /* an attach holds it from before it says JOINING until that is over */
+	role_bury(h->queue);
 	mutex_unlock(&h->queue->mutex);
 	return 0;
 }

@@ -192,7 +192,7 @@ int handle_mmap(struct file *file, struct vm_area_struct *vma);
 /* h's role has just ended (h->ended; queue->maps held for writing): what it could write is not its any more. */
 void handle_revoke(struct mqshm_handle *h);
 
-/* role.c: q->mutex held in all of them */
+/* role.c: q->mutex held in all of them but role_owner_gone() and role_leases() */
 int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a);
 /*
  * End the role in slot i. state: what becomes of the slot; how: MQSHM_EPOCH_..., for producers; why: MQSHM_WHY_..., 0: its owner
@@ -202,12 +202,18 @@ void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool go
 bool role_demote(struct mqshm_queue *q, u32 i, u32 why);
 /* The owner of h has died, executed, or closed: its lease begins, or its role ends. */
 void role_owner_gone(struct mqshm_handle *h);
+/*
+ * End the roles of all owners that are dead, though the works that would do it have not come yet: for who looks, and may know
+ * of a death already because it has waited for that process.
+ */
+void role_bury(struct mqshm_queue *q);
 void role_leases(struct work_struct *work);
 int role_end_other(struct mqshm_handle *h, const struct mqshm_ioc_end *e);
 
 /* owner.c */
 void owner_watch(struct mqshm_handle *h);  /* current attaches */
 void owner_unwatch(struct mqshm_handle *h);/* its role has ended */
+bool owner_is_gone(const struct mqshm_handle *h); /* dead, or executing another program */
 void owner_flushes(struct mqshm_handle *h);    /* current closes a descriptor of h */
 void owner_check_exec(struct mqshm_handle *h); /* a mapping of h was closed: perhaps because its owner executes */
 

@@ -25,6 +25,21 @@ static void queue_death(struct mqshm_handle *h)
 		refcount_dec(&h->ref.refcount); /* never the last: the file is still there, see kmod.h */
 }
 
+bool owner_is_gone(const struct mqshm_handle *h)
+{
+	struct task_struct *leader;
+	bool gone;
+
+	rcu_read_lock();
+	leader = pid_task(h->owner, PIDTYPE_TGID);
+	if (!leader || leader->exit_state)
+		gone = !leader || thread_group_empty(leader);
+	else
+		gone = READ_ONCE(leader->mm) && READ_ONCE(leader->mm) != h->mm;
+	rcu_read_unlock();
+	return gone;
+}
+
 static int on_wake(wait_queue_entry_t *entry, unsigned int mode, int sync, void *key)
 {
 	struct mqshm_handle *h = container_of(entry, struct mqshm_handle, death);
@@ -76,15 +91,7 @@ void owner_flushes(struct mqshm_handle *h)
  */
 void owner_check_exec(struct mqshm_handle *h)
 {
-	struct task_struct *leader;
-	bool executed = false;
-
-	rcu_read_lock();
-	leader = pid_task(h->owner, PIDTYPE_TGID);
-	if (leader && !leader->exit_state)
-		executed = READ_ONCE(leader->mm) && READ_ONCE(leader->mm) != h->mm;
-	rcu_read_unlock();
-	if (executed)
+	if (owner_is_gone(h))
 		queue_death(h);
 }
 

@@ -443,7 +443,7 @@ bool queue_may_administrate(const struct mqshm_queue *q)
 	return uid_eq(current_euid(), q->uid) || capable(CAP_SYS_ADMIN);
 }
 
-static int try_remove(const char *name, u32 flags)
+int queue_remove(const char *name, u32 flags)
 {
 	struct mqshm_queue *q = node_find(name);
 	int rc = 0;
@@ -455,6 +455,8 @@ static int try_remove(const char *name, u32 flags)
 		rc = -ENOENT;
 	else if (!queue_may_administrate(q))
 		rc = -EPERM;
+	if (!rc)
+		role_bury(q);
 	for (u32 i = 0; i < q->slots && !rc && !(flags & MQSHM_IOC_FORCE); i++)
 		if (slot_has_owner(q->participants[i].state))
 			rc = -EBUSY;
@@ -464,16 +466,5 @@ static int try_remove(const char *name, u32 flags)
 	if (!rc)
 		queue_unlist(q);
 	put_device(&q->dev);
-	return rc;
-}
-
-int queue_remove(const char *name, u32 flags)
-{
-	int rc = try_remove(name, flags);
-
-	if (rc == -EBUSY) { /* as in attach: who uses it may be dead */
-		flush_workqueue(mqshm_work);
-		rc = try_remove(name, flags);
-	}
 	return rc;
 }

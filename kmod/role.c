@@ -293,7 +293,7 @@ void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool go
 	lockdep_assert_held(&q->mutex);
 	if (why) {
 		WRITE_ONCE(p->why, why);
-		WRITE_ONCE(p->ended_by, current->flags & PF_KTHREAD ? 0 : task_tgid_vnr(current));
+		WRITE_ONCE(p->ended_by, gone || current->flags & PF_KTHREAD ? 0 : task_tgid_vnr(current));
 	}
 	if (state == MQSHM_SLOT_LEASED)
 		begin_lease(q, p);
@@ -338,20 +338,41 @@ bool role_demote(struct mqshm_queue *q, u32 i, u32 why)
 	return true;
 }
 
+static void end_of_dead(struct mqshm_handle *h)
+{
+	struct mqshm_queue *q = h->queue;
+	bool lease = h->role == MQSHM_IOC_CONSUMER && q->participants[h->slot].lease_ms && !q->dead;
+
+	role_end(q, h->slot, lease ? MQSHM_SLOT_LEASED : MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, MQSHM_WHY_DIED, true);
+	queue_end_if_unused(q);
+}
+
 void role_owner_gone(struct mqshm_handle *h)
 {
 	struct mqshm_queue *q = h->queue;
 
 	mutex_lock(&q->mutex);
-	if (h->role && !h->ended) {
-		bool lease = h->role == MQSHM_IOC_CONSUMER && q->participants[h->slot].lease_ms && !q->dead;
-
-		role_end(q, h->slot, lease ? MQSHM_SLOT_LEASED : MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, MQSHM_WHY_DIED,
-			 true);
-		queue_end_if_unused(q);
-	}
+	if (h->role && !h->ended)
+		end_of_dead(h);
 	mutex_unlock(&q->mutex);
 	queue_settle(q);
+}
+
+void role_bury(struct mqshm_queue *q)
+{
+	bool any = false;
+
+	lockdep_assert_held(&q->mutex);
+	for (u32 i = 0; i < q->slots; i++) {
+		struct mqshm_handle *h = q->owners[i];
+
+		if (!h || !owner_is_gone(h))
+			continue;
+		end_of_dead(h);
+		any = true;
+	}
+	if (any)
+		queue_settle_later(q);
 }
 
 void role_leases(struct work_struct *work)

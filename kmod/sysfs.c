@@ -137,6 +137,7 @@ static struct totals total(struct mqshm_queue *q)
 		ssize_t length; \
 \
 		mutex_lock(&q->mutex); \
+		role_bury(q); \
 		length = sysfs_emit(to, format "\n", value); \
 		mutex_unlock(&q->mutex); \
 		return length; \
@@ -181,6 +182,7 @@ static ssize_t producer_comm_show(struct device *dev, struct device_attribute *a
 	pid_t pid;
 
 	mutex_lock(&q->mutex);
+	role_bury(q);
 	length = show_comm(to, first_producer(q, &pid));
 	mutex_unlock(&q->mutex);
 	return length;
@@ -256,6 +258,7 @@ static ssize_t show(struct kobject *kobject, struct attribute *attribute, char *
 	ssize_t length = -ENODEV;
 
 	mutex_lock(&dir->queue->mutex);
+	role_bury(dir->queue);
 	if (is_of(dir))
 		length = container_of(attribute, struct consumer_attribute, attribute)->show(dir->queue, dir->slot, to);
 	mutex_unlock(&dir->queue->mutex);
@@ -278,6 +281,7 @@ static ssize_t store(struct kobject *kobject, struct attribute *attribute, const
 	if (!queue_may_administrate(q)) /* the file's mode says so too, but descriptors can be passed on */
 		return -EPERM;
 	mutex_lock(&q->mutex);
+	role_bury(q);
 	if (is_of(dir)) {
 		role_end(q, dir->slot, MQSHM_SLOT_ENDED, MQSHM_EPOCH_CRASHED, MQSHM_WHY_BY_HAND, false);
 		queue_end_if_unused(q);

@@ -525,6 +525,8 @@ static int check_all_consumers(void *arg)
 	struct mqshm_mapping *m = p->mapping;
 	int rc = check_role(p), changed = 0;
 
+	if (!rc && m->ring.sync)
+		m->ring.sync(m->ring.sync_arg); /* the dead don't count, and the module alone knows them */
 	for (uint32_t slot = 0; slot < m->ring.max_consumers && !rc; slot++)
 		if (MQSHM_SLOT_STATE(READ_ONCE(ring_consumer(&m->ring, slot)->state)) != MQSHM_SLOT_FREE)
 			changed |= !m->backend->check(m, m->ring.max_producers + slot);

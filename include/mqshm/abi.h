@@ -66,7 +66,7 @@ struct mqshm_participant {
 	__u32 lease_ms;		    /* how long a named consumer's cursor is kept without it */
 	__u32 uid;		    /* effective, of its owner */
 	__aligned_u64 lease_until_ns;/* CLOCK_MONOTONIC; while LEASED. Writer: who makes it so, before the state */
-	__u32 ended_by;		    /* pid of who ended or demoted it */
+	__u32 ended_by;		    /* pid of who ended or demoted it, 0: nobody did */
 	__u8 reserved1[20];
 };
 
@@ -340,7 +340,8 @@ struct mqshm_ioc_end {
 #define MQSHM_IOC_WAKE _IOW(MQSHM_IOC_MAGIC, 5, struct mqshm_ioc_word)
 #define MQSHM_IOC_WAIT _IOWR(MQSHM_IOC_MAGIC, 6, struct mqshm_ioc_wait)
 #define MQSHM_IOC_END _IOW(MQSHM_IOC_MAGIC, 7, struct mqshm_ioc_end)
-/* Q, with a role: when it returns, nobody whose slot said JOINING at the call still joins. For take-overs. */
+/* Q, with a role: when it returns, nobody whose slot said JOINING at the call still joins, and no slot is a dead one's whom the
+ * caller has waited for. */
 #define MQSHM_IOC_SYNC _IO(MQSHM_IOC_MAGIC, 8)
 
 /* io_uring: IORING_OP_URING_CMD with this cmd_op completes with 0 when at least count messages are there for a consumer (or

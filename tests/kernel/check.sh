@@ -51,6 +51,7 @@ fill() # ROOT OUT SHORT
 			install -D "$BUILD/tests/$name" "$root/tests/$name" && echo "$backend $name"
 		done
 	done > "$root/list"
+	install -D "$BUILD/tests/kernel/owners" "$root/tests/kernel/owners" && echo "kernel kernel/owners" >> "$root/list"
 	for source in tests/kernel/selftest/*.c; do
 		[[ -e $source ]] || continue
 		name=selftest/$(basename "$source" .c)

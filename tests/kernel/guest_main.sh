@@ -24,6 +24,7 @@ run() # BACKEND PROGRAM
 		export MQSHM_TEST_SCALE="$scale" MQSHM_TEST_KILLS=200
 	fi
 	backend=$1 program=$2
+	[ "$program" = kernel/owners ] && MQSHM_TEST_KILLS=100 # of four roles; all 200 are for owners.sh
 	set -- "/tests/$program"
 	# Both processors, but for who single-steps another process: there each step would be a slow wake-up across them.
 	[ "${program##*/}" = every_instruction ] && set -- taskset 1 "$@"
