@@ -37,6 +37,54 @@ u32 word_arm(struct mqshm_queue *q, u32 word)
 	return value;
 }
 
+/*
+ * Sleepers are taken off the list first and woken without its lock, as by the kernel's wake_q, which modules can't use: one that
+ * is awake needs the lock for its next sleep, and would spin on it if the waker was preempted with it by just that wake-up
+ * (in a virtual machine, for milliseconds). The task may be awake by then for another reason; a wake-up too many does no harm.
+ */
+static int wake_sleeper(struct wait_queue_entry *entry, unsigned int mode, int sync, void *key)
+{
+	struct task_struct *sleeper = get_task_struct(entry->private);
+
+	list_del_init_careful(&entry->entry);
+	wake_up_process(sleeper);
+	put_task_struct(sleeper);
+	return 1;
+}
+
+static void wake_all(wait_queue_head_t *queue)
+{
+	struct task_struct *sleepers[16];
+	struct wait_queue_entry *entry, *next;
+	int count = ARRAY_SIZE(sleepers);
+	unsigned long flags;
+	bool pollers;
+
+	/* A limit, as others may sleep again and again meanwhile. */
+	for (int round = 0; round < 64 && count == ARRAY_SIZE(sleepers); round++) {
+		count = 0;
+		pollers = false;
+		spin_lock_irqsave(&queue->lock, flags);
+		list_for_each_entry_safe(entry, next, &queue->head, entry) {
+			if (entry->func != wake_sleeper) {
+				pollers = true;
+				continue;
+			}
+			sleepers[count++] = get_task_struct(entry->private);
+			list_del_init_careful(&entry->entry);
+			if (count == ARRAY_SIZE(sleepers))
+				break;
+		}
+		spin_unlock_irqrestore(&queue->lock, flags);
+		for (int i = 0; i < count; i++) {
+			wake_up_process(sleepers[i]);
+			put_task_struct(sleepers[i]);
+		}
+	}
+	if (pollers || count == ARRAY_SIZE(sleepers))
+		wake_up_all(queue);
+}
+
 void word_wake(struct mqshm_queue *q, u32 word)
 {
 	u32 *at = queue_word(q, word), value = READ_ONCE(*at), seen;
@@ -53,7 +101,7 @@ void word_wake(struct mqshm_queue *q, u32 word)
 			return;
 	}
 	trace_mqshm_wake(q, word, READ_ONCE(*at));
-	wake_up_all(&q->words[word]);
+	wake_all(&q->words[word]);
 }
 
 void queue_wake_all(struct mqshm_queue *q)
@@ -62,7 +110,7 @@ void queue_wake_all(struct mqshm_queue *q)
 	smp_mb(); /* MO-2, MO-5: what was changed is out before we look who sleeps */
 	for (u32 word = MQSHM_WORD_DATA; word <= MQSHM_WORD_EVENT; word++)
 		word_wake(q, word);
-	wake_up_all(&q->words[MQSHM_WORD_LOCK]);
+	wake_all(&q->words[MQSHM_WORD_LOCK]);
 }
 
 /* The lock's word names its holder, and stays as it is when that one dies: who sleeps on it shall take it then. */
@@ -87,18 +135,22 @@ static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 int handle_wait(struct mqshm_handle *h, struct mqshm_ioc_wait *w)
 {
 	wait_queue_head_t *queue = &h->queue->words[w->word];
-	ktime_t end;
+	ktime_t end = w->ns >= KTIME_MAX ? KTIME_MAX : ktime_add_safe(ktime_get(), ns_to_ktime(w->ns));
+	DEFINE_WAIT_FUNC(entry, wake_sleeper);
 	int rc;
 
 	trace_mqshm_wait(h->queue, w->word, w->value);
-	if (w->ns >= KTIME_MAX) {
-		rc = wait_event_interruptible(*queue, is_over(h, w));
-	} else {
-		end = ktime_add_safe(ktime_get(), ns_to_ktime(w->ns));
-		rc = wait_event_interruptible_hrtimeout(*queue, is_over(h, w), ns_to_ktime(w->ns));
+	do {
+		rc = prepare_to_wait_event(queue, &entry, TASK_INTERRUPTIBLE);
+		if (is_over(h, w)) {
+			rc = 0;
+			break;
+		}
+	} while (!rc && schedule_hrtimeout(&end, HRTIMER_MODE_ABS));
+	finish_wait(queue, &entry);
+	if (rc && end != KTIME_MAX)
 		w->ns = max_t(s64, ktime_sub(end, ktime_get()), 0);
-	}
-	return rc == -ERESTARTSYS ? -ERESTARTNOHAND : 0;
+	return rc ? -ERESTARTNOHAND : 0;
 }
 
 /* ---- poll ---- */
