@@ -704,3 +704,88 @@ TEST(killed_when_another_sleeps_or_will_for_room)
 {
 	kill_on_the_edge(RELIABLE, MQSHM_WORD_ROOM);
 }
+
+/* ---- what else follows from it ---- */
+
+static void attach_until_killed(void *arg)
+{
+	struct edge *e = arg;
+
+	consume(e->name, false);
+	SET(e->ready, 1);
+	for (;;)
+		pause();
+}
+
+/* Right after waitpid(), in the calls that never wait. */
+TEST(the_dead_do_not_count)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	struct mqshm_producer *p;
+
+	edge = shared_memory(sizeof *edge);
+	edge->name = test_queue("count");
+	MUST(mqshm_producer_open(&p, edge->name, &q, NULL), 0);
+	for (int i = 0; i < 50; i++) {
+		pid_t victim = spawn(attach_until_killed, edge);
+
+		UNTIL(GET(edge->ready));
+		edge->ready = 0;
+		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), 0);
+		kill_now(victim);
+		if (i % 2)
+			EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN);
+		else
+			CHECK_EQ(STAT(edge->name, consumer_count), 0);
+	}
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
+/* Else it would keep the module, and whatever hangs on the file. */
+TEST(a_child_keeps_no_descriptor)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	const char *name = test_queue("child");
+	char path[40], node[100];
+	struct mqshm_producer *p;
+	pid_t child;
+
+	MUST(mqshm_producer_open(&p, name, &q, NULL), 0);
+	(void)fflush(stdout);
+	child = fork();
+	REQUIRE(child >= 0);
+	if (child == 0) {
+		for (int fd = 3; fd < 64; fd++) {
+			ssize_t n;
+
+			snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+			n = readlink(path, node, sizeof node - 1);
+			if (n > 0 && strstr((node[n] = 0, node), "/mqshm/"))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	join(child);
+	EXPECT(mqshm_producer_push(p, "x", 1, 0), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
+/* Who closes what is the library's is told so, be it that it looks or that it sleeps. */
+TEST(a_closed_descriptor_is_noticed)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	const char *name = test_queue("closed");
+	struct mqshm_consumer *waited = open_consumer(name, &q, MQSHM_FROM_LATEST, 0);
+	struct mqshm_consumer *fresh = open_consumer(name, NULL, MQSHM_FROM_LATEST, 0);
+	char out[BLOCK];
+
+	EXPECT(mqshm_consumer_pop(waited, out, sizeof out, NULL, 0), -EAGAIN); /* it will not look again for a while */
+	close(CALL(mqshm_consumer_device_fd(waited)));
+	close(CALL(mqshm_consumer_device_fd(fresh)));
+	EXPECT(mqshm_consumer_pop(fresh, out, sizeof out, NULL, 0), -ESTALE);
+	CHECK_STR(mqshm_last_error(), "closed by this process");
+	EXPECT(mqshm_consumer_pop(waited, out, sizeof out, NULL, -1), -ESTALE);
+	CHECK_STR(mqshm_last_error(), "closed by this process");
+	EXPECT(mqshm_consumer_close(waited), 0);
+	EXPECT(mqshm_consumer_close(fresh), 0);
+}
