@@ -431,7 +431,7 @@ static bool sys_is_right(struct shared *s, pid_t victim)
 /* ---- the kills ---- */
 
 struct row {
-	int kills, in_op, recovered, sys_right, mapping_dead, refused;
+	int kills, in_op, recovered, sys_right, at_once, mapping_dead, refused;
 };
 
 static pid_t start_victim(struct shared *s, uint32_t number, enum heir heir)
@@ -463,12 +463,27 @@ static bool gone_on(struct shared *s, const uint64_t *before, uint32_t deaths)
 	return true;
 }
 
+static void look(struct shared *s, pid_t victim, struct row *row)
+{
+	enum heir heir = s->victim.heir;
+
+	row->sys_right += sys_is_right(s, victim);
+	if (heir == NOBODY)
+		return;
+	sem_post(&s->heir.look);
+	while (sem_wait(&s->heir.done))
+		;
+	/* A child has no mapping at all; who shares the memory has it, with nothing behind. */
+	row->mapping_dead += heir == CHILD ? s->heir.touched == SIGSEGV : heir == SIBLING ? s->heir.touched == SIGBUS : 0;
+	row->refused += heir != SIBLING && s->heir.refused;
+}
+
 static void kill_one(struct shared *s, uint32_t number, enum heir heir, uint64_t *random, struct row *row)
 {
 	pid_t victim = start_victim(s, number, heir);
 	/* Producers of a shared queue sleep for its lock at nearly each step: fewer of them. */
 	uint64_t until = test_random(random) % (s->role == SHARED ? 20 : 100), spins = test_random(random) % 3000, before[MEMBERS];
-	bool right;
+	bool look_first = number / HEIRS % 2;
 
 	if (s->role == EXCLUSIVE)
 		for (int i = 0; number && i < MEMBERS; i++)
@@ -477,23 +492,22 @@ static void kill_one(struct shared *s, uint32_t number, enum heir heir, uint64_t
 	UNTIL(GET(s->victim.count) >= until);
 	for (volatile uint64_t i = 0; i < spins; i++)
 		;
-	kill_now(victim);
-	right = sys_is_right(s, victim);
-	row->kills++;
-	row->in_op += GET(s->victim.in_op) != 0;
-	row->sys_right += right;
 	for (int i = 0; i < MEMBERS; i++)
 		before[i] = GET(s->members[i].count);
-	if (heir != NOBODY) {
-		sem_post(&s->heir.look);
-		while (sem_wait(&s->heir.done))
-			;
-		/* A child has no mapping at all; who shares the memory has it, with nothing behind. */
-		row->mapping_dead += heir == CHILD ? s->heir.touched == SIGSEGV : heir == SIBLING ? s->heir.touched == SIGBUS : 0;
-		row->refused += heir != SIBLING && s->heir.refused;
-	}
+	kill_now(victim);
+	row->kills++;
+	row->in_op += GET(s->victim.in_op) != 0;
+	/*
+	 * Who looks has the module see to deaths. So half of the times we look before anybody else, and the other half not until the
+	 * survivors have gone on by themselves.
+	 */
+	if (look_first)
+		look(s, victim, row);
+	row->at_once += look_first;
 	UNTIL(gone_on(s, before, number + 1));
 	row->recovered++;
+	if (!look_first)
+		look(s, victim, row);
 	if (heir == CHILD || heir == SIBLING)
 		REQUIRE(waitpid(-1, NULL, 0) > 0); /* it has become ours */
 }
@@ -508,8 +522,8 @@ static void start(struct member_of *of, struct shared *s, uint32_t number, void 
 static void print_rows(enum role role, const struct row *rows, uint64_t slept)
 {
 	for (int h = 0; h < HEIRS; h++)
-		printf("# %-18s  %-26s  %5d  %13d  %9d  %10d  %12d  %7d\n", role_names[role], heir_names[h], rows[h].kills,
-		       rows[h].in_op, rows[h].recovered, rows[h].sys_right, rows[h].mapping_dead, rows[h].refused);
+		printf("# %-18s  %-26s  %5d  %13d  %9d  %10d  %7d  %12d  %7d\n", role_names[role], heir_names[h], rows[h].kills,
+		       rows[h].in_op, rows[h].recovered, rows[h].sys_right, rows[h].at_once, rows[h].mapping_dead, rows[h].refused);
 	printf("# %s: the survivors slept %" PRIu64 " times, without a limit\n", role_names[role], slept);
 }
 
@@ -575,8 +589,8 @@ static void kill_all(enum role role)
 
 TEST(exclusive_producers)
 {
-	printf("# %-18s  %-26s  %5s  %13s  %9s  %10s  %12s  %7s\n", "role", "who lives on", "kills", "inside a call",
-	       "recovered", "/sys right", "mapping dead", "refused");
+	printf("# %-18s  %-26s  %5s  %13s  %9s  %10s  %7s  %12s  %7s\n", "role", "who lives on", "kills", "inside a call",
+	       "recovered", "/sys right", "at once", "mapping dead", "refused");
 	kill_all(EXCLUSIVE);
 }
 
@@ -682,9 +696,10 @@ static void kill_on_the_edge(enum role role, uint32_t word)
 			UNTIL(asleep(survivor) && calls_ioctl(survivor));
 		}
 		kill_now(victim);
-		CHECK_EQ(STAT(edge->name, node_count), NODES); /* who looks has the death done */
-		if (!asleep_already)
+		if (!asleep_already) { /* else nobody looks */
+			CHECK_EQ(STAT(edge->name, node_count), NODES); /* the death is done */
 			sem_post(&edge->go);
+		}
 		join(survivor);
 	}
 	EXPECT(mqshm_queue_remove(edge->name, 0), 0);
@@ -703,4 +718,89 @@ TEST(killed_when_another_sleeps_or_will_for_data)
 TEST(killed_when_another_sleeps_or_will_for_room)
 {
 	kill_on_the_edge(RELIABLE, MQSHM_WORD_ROOM);
+}
+
+/* ---- what else follows from it ---- */
+
+static void attach_until_killed(void *arg)
+{
+	struct edge *e = arg;
+
+	consume(e->name, false);
+	SET(e->ready, 1);
+	for (;;)
+		pause();
+}
+
+/* Right after waitpid(), in the calls that never wait. */
+TEST(the_dead_do_not_count)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	struct mqshm_producer *p;
+
+	edge = shared_memory(sizeof *edge);
+	edge->name = test_queue("count");
+	MUST(mqshm_producer_open(&p, edge->name, &q, NULL), 0);
+	for (int i = 0; i < 50; i++) {
+		pid_t victim = spawn(attach_until_killed, edge);
+
+		UNTIL(GET(edge->ready));
+		edge->ready = 0;
+		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), 0);
+		kill_now(victim);
+		if (i % 2)
+			EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN);
+		else
+			CHECK_EQ(STAT(edge->name, consumer_count), 0);
+	}
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
+/* Else it would keep the module, and whatever hangs on the file. */
+TEST(a_child_keeps_no_descriptor)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	const char *name = test_queue("child");
+	char path[40], node[100];
+	struct mqshm_producer *p;
+	pid_t child;
+
+	MUST(mqshm_producer_open(&p, name, &q, NULL), 0);
+	(void)fflush(stdout);
+	child = fork();
+	REQUIRE(child >= 0);
+	if (child == 0) {
+		for (int fd = 3; fd < 64; fd++) {
+			ssize_t n;
+
+			snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+			n = readlink(path, node, sizeof node - 1);
+			if (n > 0 && strstr((node[n] = 0, node), "/mqshm/"))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	join(child);
+	EXPECT(mqshm_producer_push(p, "x", 1, 0), 0);
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
+/* Who closes what is the library's is told so, be it that it looks or that it sleeps. */
+TEST(a_closed_descriptor_is_noticed)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	const char *name = test_queue("closed");
+	struct mqshm_consumer *waited = open_consumer(name, &q, MQSHM_FROM_LATEST, 0);
+	struct mqshm_consumer *fresh = open_consumer(name, NULL, MQSHM_FROM_LATEST, 0);
+	char out[BLOCK];
+
+	EXPECT(mqshm_consumer_pop(waited, out, sizeof out, NULL, 0), -EAGAIN); /* it will not look again for a while */
+	close(CALL(mqshm_consumer_device_fd(waited)));
+	close(CALL(mqshm_consumer_device_fd(fresh)));
+	EXPECT(mqshm_consumer_pop(fresh, out, sizeof out, NULL, 0), -ESTALE);
+	CHECK_STR(mqshm_last_error(), "closed by this process");
+	EXPECT(mqshm_consumer_pop(waited, out, sizeof out, NULL, -1), -ESTALE);
+	CHECK_STR(mqshm_last_error(), "closed by this process");
+	EXPECT(mqshm_consumer_close(waited), 0);
+	EXPECT(mqshm_consumer_close(fresh), 0);
 }

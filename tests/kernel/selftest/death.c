@@ -388,6 +388,78 @@ TEST_F(death, of_200_at_random_moments)
 	reap(lives);
 }
 
+/* ---- a file of /sys that is open when its consumer dies, and the next one comes at the same moment ---- */
+
+struct reader {
+	const char *name;
+	volatile int opened, stop;
+	volatile int victim, shown; /* shown: a pid that is not the victim's */
+};
+
+static int read_pid_on_and_on(void *argument)
+{
+	struct reader *r = argument;
+	char path[128], text[32];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/sys/class/mqshm/%s/consumers/3/pid", r->name);
+	fd = open(path, O_RDONLY);
+	r->opened = fd >= 0 ? 1 : -1;
+	while (!r->stop) {
+		n = pread(fd, text, sizeof text - 1, 0);
+		if (n <= 0)
+			continue;
+		text[n] = 0;
+		if (atoi(text) != r->victim)
+			r->shown = atoi(text);
+	}
+	return 0;
+}
+
+static int own_the_last_place(void *argument)
+{
+	int fd = open_queue(argument, O_RDWR);
+
+	if (attach_as(fd, MQSHM_IOC_CONSUMER))
+		return 1;
+	stay(NULL);
+	return 0;
+}
+
+TEST_F(queue, an_open_file_never_shows_the_next_consumer)
+{
+	struct reader *r = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int next;
+	pid_t reader = -1;
+
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, attach_as(open_queue(self->name, O_RDWR), MQSHM_IOC_CONSUMER));
+	for (int i = 0; i < 50; i++) {
+		*r = (struct reader){ .name = self->name };
+		r->victim = spawn(own_the_last_place, self->name);
+		eventually(slot_state(self->fd, 4) == MQSHM_SLOT_LIVE);
+		while (!r->opened || r->opened < 0) { /* its directory comes a moment later */
+			r->opened = 0;
+			reader = spawn(read_pid_on_and_on, r);
+			eventually(r->opened);
+			if (r->opened < 0) {
+				kill(reader, SIGKILL);
+				reap(reader);
+			}
+		}
+		next = open_queue(self->name, O_RDWR);
+		kill(r->victim, SIGKILL);
+		reap(r->victim);
+		ASSERT_EQ(0, attach_as(next, MQSHM_IOC_CONSUMER)); /* ends the dead one's role, and takes its place */
+		usleep(rand() % 300);
+		r->stop = 1;
+		EXPECT_EQ(0, reap(reader));
+		EXPECT_EQ(0, r->shown);
+		close(next);
+	}
+}
+
 /* ---- leases and transient queues ---- */
 
 static int own_lease(void *argument)

@@ -350,42 +350,162 @@ TEST_F(queue, evict_whom_one_may_not)
 	EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, 1));
 }
 
+/*
+ * Another user: at a queue that only its owner may open, at one that all may read, and at one that all may use. The queue is
+ * root's or an ordinary user's. root, the test, only looks on, and changes the mode.
+ */
+struct owned {
+	uid_t uid;
+	char name[64];
+	volatile int there, leave;
+};
+
+static int own_a_queue(void *argument)
+{
+	struct owned *o = argument;
+	struct mqshm_ioc_create c = create_argument(o->name);
+	struct mqshm_ioc_attach a;
+	int control, fd, left, rc;
+
+	become(o->uid);
+	control = open_control();
+	c.queue_flags = PERSISTENT;
+	if (create(control, &c))
+		return 1;
+	fd = open_queue(o->name, O_RDWR);
+	left = open_queue(o->name, O_RDWR);
+	if (attach_named(fd, "mine", 1000, &a) || attach_named(left, "left", 3600000, &a) || detach(left, MQSHM_EPOCH_CLOSED))
+		return 2;
+	o->there = 1;
+	while (!o->leave)
+		usleep(1000);
+	rc = slot_state(fd, 1) == MQSHM_SLOT_LIVE && slot_state(fd, 2) == MQSHM_SLOT_LEASED ? 0 : 3;
+	return remove_queue(control, o->name, MQSHM_IOC_FORCE) ? 4 : rc;
+}
+
+/* What no other user may, whatever the node's mode. fd: without a role, or -errno. */
+static int meddle(const char *name, int fd)
+{
+	struct mqshm_info info;
+	char path[128];
+	int control = open_control(), bad = 0, file;
+	uint32_t value;
+
+	bad += remove_queue(control, name, 0) != -EPERM;
+	bad += remove_queue(control, name, MQSHM_IOC_FORCE) != -EPERM;
+	snprintf(path, sizeof path, "/dev/mqshm/%s", name);
+	bad += chmod(path, 0666) == 0 || unlink(path) == 0;
+	snprintf(path, sizeof path, "/sys/class/mqshm/%s/consumers/0/evict", name);
+	file = open(path, O_WRONLY);
+	bad += file >= 0 && write(file, "1", 1) >= 0;
+	if (fd < 0)
+		return bad;
+	bad += end_role(fd, 1, MQSHM_WHY_BY_HAND, 0) != -EPERM;
+	bad += end_role(fd, 1, MQSHM_WHY_BY_HAND, MQSHM_IOC_DEMOTE) != -EPERM;
+	bad += end_role(fd, 1, MQSHM_WHY_HOSTILE, 0) != -EPERM;
+	bad += read_info(fd, &info) != 0;
+	for (enum region r = 0; r < REGIONS; r++)
+		bad += try_map(fd, &info, r, 0, PROT_READ) != -EPERM;
+	bad += arm(fd, MQSHM_WORD_DATA, &value) != -EPERM;
+	bad += wake(fd, MQSHM_WORD_DATA) != -EPERM;
+	bad += wait_word(fd, MQSHM_WORD_DATA, 0, 0) != -EPERM;
+	bad += detach(fd, MQSHM_EPOCH_CLOSED) != -EPERM;
+	return bad;
+}
+
 static int as_another_user(void *argument)
 {
-	FIXTURE_DATA(queue) *self = argument;
-	char path[96];
+	const char *name = argument;
+
+	become(65534);
+	if (open_queue(name, O_RDWR) != -EACCES || open_queue(name, O_RDONLY) != -EACCES)
+		return 100;
+	return meddle(name, -1);
+}
+
+static int as_a_reader(void *argument)
+{
+	const char *name = argument;
 	int fd;
 
 	become(65534);
-	fd = open_queue(self->name, O_RDWR);
-	if (remove_queue(self->control, self->name, 0) != -EPERM || remove_queue(self->control, self->name, MQSHM_IOC_FORCE) != -EPERM)
-		return 1;
-	snprintf(path, sizeof path, "/dev/mqshm/%s", self->name);
-	if (chmod(path, 0666) == 0 || unlink(path) == 0)
-		return 2;
-	if (fd == -EACCES)
-		return 50;
-	if (end_role(fd, 1, MQSHM_WHY_BY_HAND, 0) != -EPERM || end_role(fd, 1, MQSHM_WHY_BY_HAND, MQSHM_IOC_DEMOTE) != -EPERM)
-		return 3;
-	if (attach_as(fd, MQSHM_IOC_PRODUCER) || end_role(fd, 1, MQSHM_WHY_BY_HAND, 0) != -EPERM)
-		return 4;
-	return 0;
+	fd = open_queue(name, O_RDONLY);
+	if (fd < 0 || open_queue(name, O_RDWR) != -EACCES || attach_as(fd, MQSHM_IOC_CONSUMER) != -EBADF)
+		return 100;
+	return meddle(name, fd);
 }
 
-TEST_F(queue, by_another_user)
+/* It may have a role, as the mode says, and is then a hostile consumer or producer like any other. */
+static int as_one_who_may(void *argument)
 {
+	const char *name = argument;
 	struct mqshm_ioc_attach a;
-	int fd = open_queue(self->name, O_RDWR);
-	char path[96];
+	int fd, bad;
 
-	ASSERT_EQ(0, attach_named(fd, "mine", 1000, &a));
-	if (variant->uid) /* from an ordinary user we can't become another: the queue is root's then */
-		return;
-	EXPECT_EQ(50, reap(spawn(as_another_user, self))); /* mode 0600 */
-	snprintf(path, sizeof path, "/dev/mqshm/%s", self->name);
+	become(65534);
+	fd = open_queue(name, O_RDWR);
+	if (fd < 0)
+		return 100;
+	bad = meddle(name, fd);
+	bad += attach_named(fd, "mine", 1000, &a) != -EBUSY;
+	bad += attach_named(fd, "left", 1000, &a) != -EPERM; /* another's cursor */
+	if (attach_as(fd, MQSHM_IOC_PRODUCER))
+		return 101;
+	bad += end_role(fd, 1, MQSHM_WHY_BY_HAND, 0) != -EPERM;
+	return bad;
+}
+
+static void attack_as_another(struct __test_metadata *_metadata, uid_t uid)
+{
+	struct owned *o = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char path[96];
+	pid_t owner;
+
+	ASSERT_EQ(0, chmod(CONTROL, 0666));
+	o->uid = uid;
+	snprintf(o->name, sizeof o->name, "t%d-q", getpid());
+	owner = spawn(own_a_queue, o);
+	eventually(o->there || waitpid(owner, NULL, WNOHANG) == owner);
+	ASSERT_EQ(1, o->there);
+	snprintf(path, sizeof path, "/dev/mqshm/%s", o->name);
+	EXPECT_EQ(0, reap(spawn(as_another_user, o->name)));
+	ASSERT_EQ(0, chmod(path, 0644));
+	EXPECT_EQ(0, reap(spawn(as_a_reader, o->name)));
 	ASSERT_EQ(0, chmod(path, 0666));
-	EXPECT_EQ(0, reap(spawn(as_another_user, self)));
-	EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, 1));
+	EXPECT_EQ(0, reap(spawn(as_one_who_may, o->name)));
+	o->leave = 1;
+	EXPECT_EQ(0, reap(owner));
+}
+
+TEST(by_another_user_at_roots_queue)
+{
+	attack_as_another(_metadata, 0);
+}
+
+TEST(by_another_user_at_a_users_queue)
+{
+	attack_as_another(_metadata, USER);
+}
+
+/* ---- exhausting a queue ---- */
+
+/* All places taken, and nothing read: the owner of the queue has a remedy, and who did it has lost them. */
+TEST_F(queue, take_all_places)
+{
+	int fds[5], next = open_queue(self->name, O_RDWR);
+
+	for (int i = 0; i < 4; i++) {
+		fds[i] = open_queue(self->name, O_RDWR);
+		ASSERT_EQ(0, attach_as(fds[i], MQSHM_IOC_CONSUMER));
+	}
+	EXPECT_EQ(-EBUSY, attach_as(next, MQSHM_IOC_CONSUMER));
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(-EALREADY, attach_as(fds[i], MQSHM_IOC_CONSUMER)); /* one role a file, ever */
+		EXPECT_EQ(0, end_role(self->fd, 1 + i, MQSHM_WHY_BY_HAND, 0));
+		EXPECT_EQ(-EALREADY, attach_as(fds[i], MQSHM_IOC_CONSUMER));
+	}
+	EXPECT_EQ(0, attach_as(next, MQSHM_IOC_CONSUMER));
+	EXPECT_EQ(0, attach_as(open_queue(self->name, O_RDWR), MQSHM_IOC_PRODUCER));
 }
 
 /* ---- wild words in the pages that a role may write ---- */
@@ -445,34 +565,74 @@ TEST_F(queue, wild_words)
 
 /* ---- wild ioctls ---- */
 
-TEST_F(queue, wild_ioctls)
+/* How many were not refused. */
+static int throw_wild_ioctls(int fd)
 {
 	static const unsigned int known[] = { MQSHM_IOC_CREATE, MQSHM_IOC_REMOVE, MQSHM_IOC_ATTACH, MQSHM_IOC_DETACH, MQSHM_IOC_ARM,
 					      MQSHM_IOC_WAKE, MQSHM_IOC_WAIT, MQSHM_IOC_END };
-	int fd = open_queue(self->name, O_RDWR), fds[] = { self->control, self->fd, fd };
 	char *edge = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct mqshm_ioc_attach *only_read;
 	void *const pointers[] = { NULL, bad_pointer, (void *)-1L, (void *)-4096L, (void *)(1UL << (sizeof(long) * 8 - 1)), edge + PAGE - 4 };
 	uint8_t filling[512];
+	int bad = munmap(edge + PAGE, PAGE) != 0;
 
-	ASSERT_EQ(0, munmap(edge + PAGE, PAGE));
-	ASSERT_EQ(0, attach_as(fd, MQSHM_IOC_CONSUMER));
-	for (size_t f = 0; f < ARRAY_SIZE(fds); f++) {
-		for (size_t c = 0; c < ARRAY_SIZE(known); c++)
-			for (size_t p = 0; p < ARRAY_SIZE(pointers); p++) {
-				long rc = sys(ioctl(fds[f], known[c], pointers[p]));
+	for (size_t c = 0; c < ARRAY_SIZE(known); c++)
+		for (size_t p = 0; p < ARRAY_SIZE(pointers); p++) {
+			long rc = sys(ioctl(fd, known[c], pointers[p]));
 
-				EXPECT_TRUE(rc == -EFAULT || rc == -ENOTTY) TH_LOG("command %zu pointer %zu: %ld", c, p, rc);
+			bad += rc != -EFAULT && rc != -ENOTTY;
+		}
+	for (unsigned int nr = 0; nr < 256; nr++)
+		for (unsigned int direction = 0; direction < 4; direction++)
+			for (unsigned int size = 0; size < 400; size += size < 80 ? 8 : 148) {
+				if (nr == 8 && !size)
+					continue; /* SYNC */
+				memset(filling, nr * 7 + size, sizeof filling);
+				bad += sys(ioctl(fd, _IOC(direction, MQSHM_IOC_MAGIC, nr, size), filling)) >= 0;
 			}
-		for (unsigned int nr = 0; nr < 256; nr++)
-			for (unsigned int direction = 0; direction < 4; direction++)
-				for (unsigned int size = 0; size < 400; size += size < 80 ? 8 : 148) {
-					if (nr == 8 && !size)
-						continue; /* SYNC */
-					memset(filling, nr * 7 + size, sizeof filling);
-					EXPECT_GT(0, sys(ioctl(fds[f], _IOC(direction, MQSHM_IOC_MAGIC, nr, size), filling)));
-				}
-	}
+	munmap(edge, PAGE);
+	return bad;
+}
+
+static int throw_them_as_another(void *argument)
+{
+	const char *name = argument;
+	int fd;
+
+	become(65534);
+	fd = open_queue(name, O_RDWR);
+	return fd < 0 ? 100 : throw_wild_ioctls(fd) + throw_wild_ioctls(open_control());
+}
+
+TEST(wild_ioctls_by_another_user)
+{
+	int control = open_control();
+	struct mqshm_ioc_create c;
+	char name[64];
+
+	snprintf(name, sizeof name, "t%d-q", getpid());
+	ASSERT_EQ(0, chmod(CONTROL, 0666));
+	c = create_argument(name);
+	c.mode = 0666;
+	c.queue_flags = PERSISTENT;
+	ASSERT_EQ(0, create(control, &c));
+	EXPECT_EQ(0, reap(spawn(throw_them_as_another, name)));
+	EXPECT_EQ(0, remove_queue(control, name, 0)); /* nobody has got a role by it */
+}
+
+TEST_F(queue, wild_ioctls)
+{
+	int consumer = open_queue(self->name, O_RDWR), producer = open_queue(self->name, O_RDWR), fd;
+	struct mqshm_ioc_attach *only_read;
+
+	ASSERT_EQ(0, attach_as(consumer, MQSHM_IOC_CONSUMER));
+	ASSERT_EQ(0, attach_as(producer, MQSHM_IOC_PRODUCER));
+	EXPECT_EQ(0, throw_wild_ioctls(self->control));
+	EXPECT_EQ(0, throw_wild_ioctls(self->fd));
+	EXPECT_EQ(0, throw_wild_ioctls(consumer));
+	EXPECT_EQ(0, throw_wild_ioctls(producer));
+	EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, 0));
+	EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, 1));
+	EXPECT_EQ(0, detach(producer, MQSHM_EPOCH_CLOSED));
 	/* The answer can't be written: the role is given back. */
 	only_read = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	*only_read = (struct mqshm_ioc_attach){ .size = sizeof *only_read, .role = MQSHM_IOC_PRODUCER };
