@@ -5,6 +5,7 @@ reps=5 queues=1000
 # shellcheck disable=SC1091
 . /settings # says otherwise
 insmod /mqshm.ko || exit 1
+ulimit -n 16384 # three for each queue
 
 on() # BACKEND CASE COMMAND...
 {
@@ -21,7 +22,7 @@ for rep in $(seq "$reps"); do
 	[ $((rep % 2)) = 0 ] && backends='kernel posix'
 	for backend in $backends; do
 		for size in 64B 12800B; do
-			on "$backend" "throughput_$size" mqshm bench --reps 1 --at-most 20 --seconds-per-run 0.5 --json \
+			on "$backend" "throughput_$size" mqshm bench --reps 1 --at-most 6 --seconds-per-run 0.5 --json \
 				--only "throughput/mqshm/copy/default/$size/1c"
 		done
 		on "$backend" trip_apart side trip queue 0 1
