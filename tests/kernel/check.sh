@@ -41,7 +41,7 @@ fill() # ROOT OUT SHORT
 	rm -rf "$root" && mkdir -p "$root/tests"
 	cp tests/kernel/guest_main.sh "$root/main"
 	seconds=${FUZZ_SECONDS:-$([[ -n $short ]] && echo 10 || echo 60)}
-	printf '%s\n' "limit=$((180 + seconds)) scale=$MQSHM_TEST_SCALE" \
+	printf '%s\n' "limit=$((${PROGRAM_LIMIT:-180} + seconds)) scale=$MQSHM_TEST_SCALE" \
 		"export FUZZ_SECONDS=$seconds ${FUZZ_SEED:+FUZZ_SEED=$FUZZ_SEED}" > "$root/settings"
 	for backend in posix kernel; do
 		for source in tests/{conformance,death,watch,merge,stage,manager}/*.c; do
@@ -52,7 +52,7 @@ fill() # ROOT OUT SHORT
 		done
 	done > "$root/list"
 	install -D "$BUILD/tests/kernel/owners" "$root/tests/kernel/owners" && echo "kernel kernel/owners" >> "$root/list"
-	for source in tests/kernel/selftest/*.c; do
+	for source in tests/kernel/selftest/*.c ${SELFTESTS:-}; do
 		[[ -e $source ]] || continue
 		name=selftest/$(basename "$source" .c)
 		mkdir -p "$root/tests/selftest"
@@ -171,7 +171,7 @@ once() # KERNEL
 
 if tests/kernel/fetch.sh "${kernels[0]}"; then
 	seeded "${kernels[0]}"
-	once "${kernels[0]}"
+	[[ ${kernels[0]} == *-k?san ]] || once "${kernels[0]}"
 fi
 for name in "${kernels[@]}"; do
 	before=$failed short=''

@@ -20,6 +20,7 @@ case $name in
 # Its kernel asks for its own compiler, and the programs of its kbuild for its own libc.
 sid) metas=(linux-image-amd64) suites=(sid)
 	tools=(base-files bash dash coreutils findutils grep sed gawk make gcc diffutils) ;;
+*-k?san) exec tests/kernel/kasan_kernel.sh "$name" ;; # one of ours
 *) say "no kernel '$name', but 6.1, 6.12 and sid"; exit 1 ;;
 esac
 

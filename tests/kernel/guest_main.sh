@@ -41,6 +41,16 @@ removed()
 	[ ! -e /dev/mqshm ] && [ ! -e /sys/class/mqshm ] && [ ! -e /sys/module/mqshm ]
 }
 
+# What a debug kernel alone can say; see kasan.sh. kmemleak wants to have seen an object twice.
+leaks=/sys/kernel/debug/kmemleak
+no_leaks()
+{
+	sleep 6 # younger objects are not looked at
+	echo scan > $leaks && echo scan > $leaks || return 1
+	cat $leaks
+	[ -z "$(cat $leaks)" ]
+}
+
 # shellcheck disable=SC1091
 . /settings # says otherwise
 echo "## kernel $(uname -r)"
@@ -56,7 +66,10 @@ if [ -e /mqshm.ko ]; then
 		[ "$backend" = posix ] || run "$backend" "$program"
 	done < /list
 	echo "## begin module unload"
+	[ ! -e $leaks ] || step "no leaks while it is loaded" no_leaks
 	step rmmod rmmod mqshm
 	step "nothing left behind" removed
+	[ ! -e $leaks ] || step "no leaks afterwards" no_leaks
+	[ ! -e /proc/lockdep_stats ] || step "lockdep is still on" grep -q 'debug_locks: *1' /proc/lockdep_stats
 	echo "## end 0 0"
 fi

@@ -10,7 +10,7 @@ set -u
 . tests/tap.bash
 
 models=$PWD/tests/model
-memory=$([[ -n ${MQSHM_LONG:-} ]] && echo 12000 || echo 3000) # MB
+memory=$([[ -n ${MQSHM_LONG:-} ]] && echo 16000 || echo 3000) # MB
 
 # Build and run the search of model $1 with the definitions $2...; says errors, states, depth, time. 0: no error;
 # 1: a counter-example; 2: it was not searched whole, or lines were not reached.
