@@ -35,7 +35,7 @@ grep -hE '^(# )?CONFIG_' "${fragments[@]}" > "$dir/wanted"
 "${make[@]}" KCONFIG_ALLCONFIG="$dir/wanted" allnoconfig > "$log" 2>&1 || { tail "$log" >&2; exit 1; }
 # An option that asks for another, or for a better compiler, is dropped without a word.
 if dropped=$(grep -vxFf "$build/.config" "$dir/wanted"); then
-	say "this kernel can't be had with:" $dropped
+	say "this kernel can't be had with: ${dropped//$'\n'/ }"
 	exit 1
 fi
 "${make[@]}" bzImage modules >> "$log" 2>&1 || { tail -n 30 "$log" >&2; say "building $name failed: $log"; exit 1; }
