@@ -36,9 +36,9 @@ program() # NAME: built, and in the guest's root
 # The names of what was not well, or of what did not end.
 seen_by() # SAID
 {
-	awk '/^## / { if (from != "" && !red) exit; from = $2; test = $3; red = 0 }
-		/^not ok / { sub(/^not ok [0-9]* -? ?/, ""); print from ": " $0; red = 1; found = 1; exit }
-		/^## status/ { if ($3 != 0) { print $4 ($5 == "" ? "" : ": " $5) " does not end well (" $3 ")"; found = 1; exit } }' "$1"
+	awk '/^## status/ { if ($3 != 0) { print $4 ($5 == "" ? "" : ":" $5) ": it does not end well (" $3 ")"; exit } next }
+		/^## / { from = $2 }
+		/^not ok / { sub(/^not ok [0-9]* -? ?/, ""); print from ": " $0; exit }' "$1"
 }
 
 one() # NAME FILE EXPRESSION TESTS
