@@ -33,7 +33,7 @@ EXAMPLES_CXX = $(patsubst %.cpp,$(BUILD)/%-cpp,$(wildcard examples/*.cpp))
 TEST_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*.c))
 MAN       = $(wildcard docs/man/*.[1-8])
 
-.PHONY: all kmod dkms-tree dkms-install dkms-uninstall help check check-kernel bench-kernel kernel-shell torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
+.PHONY: all kmod dkms-tree dkms-install dkms-uninstall help check check-kernel check-kasan bench-kernel kernel-shell torture demo demo-python bench bench-python python install uninstall clean tests examples FORCE
 all: $(BUILD)/libmqshm.a $(BUILD)/$(SO) $(BUILD)/mqshm
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make demo [INPUT=FILE]   stream a real file through a queue to five processes'
 	@echo 'make check [INSTALL=1]   every test; INSTALL=1 installs missing Debian packages first'
 	@echo 'make check-kernel        the kernel module in emulated machines; KERNELS="6.1 6.12 sid", INSTALL=1'
+	@echo 'make check-kasan         the same on kernels with KASAN, lockdep, kmemleak, UBSAN, then KCSAN; hours, by hand'
 	@echo 'make bench-kernel        the module beside POSIX shared memory in one such machine; KERNELS=6.1'
 	@echo 'make kernel-shell        a root shell in such a machine, with the module loaded, to try things; KERNEL=6.1'
 	@echo 'make torture             the long form of the proofs of docs/verification.md: hours'
@@ -198,6 +199,9 @@ check:
 # Nothing is loaded into the kernel of this machine.
 check-kernel:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") tests/kernel/check.sh
+
+check-kasan:
+	@INSTALL=$(INSTALL) BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") tests/kernel/kasan.sh
 
 bench-kernel:
 	@INSTALL=$(INSTALL) BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") tests/kernel/bench.sh

@@ -8,6 +8,8 @@
 #
 #	KERNELS="6.1 6.12 sid"	which; sid's is a short form
 #	RETRY=1			a kernel with a failure is tried once more, and then the second try counts
+#	BACKENDS="posix kernel"	which, of the tests that both run
+#	ONLY=PATTERN		of the programs only those whose name matches (ERE)
 #	FUZZ_SECONDS=60		how long the fuzzer runs on each; 10 in the short form
 #	INSTALL=1		first install the Debian packages that are wanted
 #	BUILD=DIR		where things are built; what was said is kept in DIR/kernel/NAME
@@ -43,7 +45,7 @@ fill() # ROOT OUT SHORT
 	seconds=${FUZZ_SECONDS:-$([[ -n $short ]] && echo 10 || echo 60)}
 	printf '%s\n' "limit=$((${PROGRAM_LIMIT:-180} + seconds)) scale=$MQSHM_TEST_SCALE" \
 		"export FUZZ_SECONDS=$seconds ${FUZZ_SEED:+FUZZ_SEED=$FUZZ_SEED}" > "$root/settings"
-	for backend in posix kernel; do
+	for backend in ${BACKENDS:-posix kernel}; do
 		for source in tests/{conformance,death,watch,merge,stage,manager}/*.c; do
 			name=${source#tests/} name=${name%.c}
 			[[ $name == */posix_* || $name == merge/heap ]] && continue # of one backend, of none
@@ -74,6 +76,7 @@ fill() # ROOT OUT SHORT
 			bad "$name can't be built"
 		fi
 	done
+	[[ -z ${ONLY:-} ]] || { grep -E " .*($ONLY)" "$root/list" > "$out/only"; mv "$out/only" "$root/list"; }
 	install -D -t "$root/lib/$(gcc -print-multiarch)" "$(gcc -print-file-name=libgcc_s.so.1)" # pthread_exit() wants it
 	[[ ! -e $out/kmod/mqshm.ko ]] || cp "$out/kmod/mqshm.ko" "$root/mqshm.ko"
 }

@@ -17,6 +17,6 @@ patterns=(
 	'nobody cared' 'workqueue: .* is flushing' 'Unknown symbol' 'disagrees about version'
 )
 # Said at boot by kernels that are well.
-harmless='Spectre .*WARNING: Unprivileged eBPF|kasan: KernelAddressSanitizer initialized|kcsan: |kfence: initialized|no locks held'
+harmless='Spectre .*WARNING: Unprivileged eBPF|kasan: KernelAddressSanitizer initialized|kcsan: |kfence: initialized|RCU callback double-/use-after-free debug is enabled|no locks held'
 pattern=$(IFS='|'; echo "${patterns[*]}")
 ! grep -HnE "$pattern" "$@" | grep -vE "$harmless"
