@@ -19,14 +19,14 @@ export BUILD KERNELS=${KERNELS:-6.1-kasan 6.1-kcsan} BACKENDS=kernel MQSHM_KERNE
 export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-2} PROGRAM_LIMIT=${PROGRAM_LIMIT:-900} TEST_LIMIT=${TEST_LIMIT:-9000}
 
 # bug, and what the log says then; in this order, as lockdep ends itself with the first lock that is used wrongly.
-kasan='rcu|suspicious RCU usage
+declare -A bugs=([kasan]='rcu|suspicious RCU usage
 lock_order|WARNING: possible circular locking dependency detected
 sleep_in_atomic|BUG: sleeping function called from invalid context
 use_after_free|BUG: KASAN: .*use-after-free in use_after_free
 out_of_bounds|BUG: KASAN: slab-out-of-bounds in out_of_bounds
 shift|UBSAN: shift-out-of-bounds in .*faulty
 leak|kmemleak: [0-9]* new suspected memory leaks'
-kcsan='race|BUG: KCSAN: data-race in racer'
+	[kcsan]='race|BUG: KCSAN: data-race in racer')
 
 kernel_install "${kernel_packages[@]}" || exit 1
 seen=0 unseen=0
@@ -39,7 +39,7 @@ for name in $KERNELS; do
 	{
 		# shellcheck disable=SC2016 # the guest expands it
 		printf 'for bug in %s; do echo "## $bug" > /dev/kmsg; insmod /faulty.ko bug=$bug; rmmod faulty; done\n' \
-			"$(cut -d '|' -f 1 <<< "${!kind}" | paste -s -d ' ')"
+			"$(cut -d '|' -f 1 <<< "${bugs[$kind]}" | paste -s -d ' ')"
 		# kmemleak wants an object to be old, and to be seen twice.
 		echo '[ ! -e /sys/kernel/debug/kmemleak ] || { sleep 6; echo scan > /sys/kernel/debug/kmemleak; echo scan > /sys/kernel/debug/kmemleak; }'
 	} > "$out/root/main"
@@ -52,7 +52,7 @@ for name in $KERNELS; do
 			echo "not ok - seeded $bug on $name: nothing says '$report' ($out/kernel.log)"
 			unseen=$((unseen + 1))
 		fi
-	done <<< "${!kind}"
+	done <<< "${bugs[$kind]}"
 done
 echo "seeded bugs: $seen seen, $unseen not"
 [[ ${SEEDED:-} == only ]] || tests/kernel/check.sh || unseen=$((unseen + 1))
