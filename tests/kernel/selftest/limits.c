@@ -148,6 +148,9 @@ TEST(a_cgroups_limit_is_a_clean_error)
 	eventually(rmdir(GROUP) == 0);
 }
 
+/* Minutes, in a kernel with KASAN. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 600
 TEST(four_thousand_queues)
 {
 	int control = open_control(), error = 0, fd;

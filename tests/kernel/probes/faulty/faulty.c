@@ -115,6 +115,8 @@ static void race(void)
 	struct task_struct *a = kthread_run(racer, NULL, "racer_a");
 	struct task_struct *b = kthread_run(racer, NULL, "racer_b");
 
+	/* One that is stopped before it began never begins. */
+	msleep(1000);
 	if (!IS_ERR(a))
 		kthread_stop(a);
 	if (!IS_ERR(b))
