@@ -25,7 +25,8 @@ static char *queue_devnode(const_devnode struct device *dev, umode_t *mode, kuid
 		*uid = q->uid;
 	if (gid)
 		*gid = q->gid;
-	return kasprintf(GFP_KERNEL, "mqshm/%s", q->name);
+	/* Without a name from us the node would be /dev/<name>, or stay when the queue goes: the driver core ignores that. */
+	return kasprintf(GFP_KERNEL | __GFP_NOFAIL, "mqshm/%s", q->name);
 }
 
 static const struct device_type queue_type = {

@@ -14,6 +14,7 @@ cd "$(dirname "$0")/../.." || exit 1
 
 BUILD=${BUILD:-build}
 [[ $BUILD == /* ]] || BUILD=$PWD/$BUILD
+export SELFTESTS=tests/kernel/debug/faults.c # needs what only these kernels have
 export BUILD KERNELS=${KERNELS:-6.1-kasan 6.1-kcsan} BACKENDS=kernel MQSHM_KERNEL_MEMORY=${MQSHM_KERNEL_MEMORY:-2048}
 # Slow as such a kernel is: some tests have limits of their own.
 export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-2} PROGRAM_LIMIT=${PROGRAM_LIMIT:-900} TEST_LIMIT=${TEST_LIMIT:-9000}
