@@ -139,15 +139,15 @@ TEST_F(queue, open_and_close)
 	EXPECT_LT(2, n);
 }
 
+/* -EFAULT may come after the deed, when its result can't be told: the role is then ended, and the descriptor of no more use. */
 TEST_F(queue, attach_and_detach)
 {
 	for (uint32_t role = MQSHM_IOC_PRODUCER; role <= MQSHM_IOC_CONSUMER; role++) {
-		uint32_t slot = role == MQSHM_IOC_PRODUCER ? 0 : self->info.max_producers;
 		bool hit = true;
 		int n, refused = 0;
 
 		for (n = 1; hit; n++) {
-			struct mqshm_ioc_attach a = { .role = role };
+			struct mqshm_ioc_attach a = { .role = role }, again = a;
 			int fd = open_queue(self->name, O_RDWR);
 
 			ASSERT_LE(0, fd);
@@ -157,19 +157,28 @@ TEST_F(queue, attach_and_detach)
 			if (rc) {
 				ASSERT_TRUE(CLEAN(rc)) TH_LOG("role %u, failure %d: %d", role, n, rc);
 				refused++;
-				EXPECT_EQ(MQSHM_SLOT_FREE, slot_state(self->fd, slot));
-				ASSERT_EQ(0, attach_as(fd, role)) TH_LOG("role %u, failure %d", role, n);
+				for (uint32_t i = 0; i < self->info.max_producers + self->info.max_consumers; i++)
+					EXPECT_NE(MQSHM_SLOT_LIVE, slot_state(self->fd, i)) TH_LOG("role %u, failure %d", role, n);
+				rc = attach(fd, &again);
+				if (rc) {
+					EXPECT_EQ(-EALREADY, rc) TH_LOG("role %u, failure %d", role, n);
+					close(fd);
+					fd = open_queue(self->name, O_RDWR);
+					ASSERT_LE(0, fd);
+					ASSERT_EQ(0, attach(fd, &again)) TH_LOG("role %u, failure %d", role, n);
+				}
+				a = again;
 			}
-			EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, slot));
+			EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, a.participant)) TH_LOG("role %u, failure %d", role, n);
 			will_fail(n);
-			rc = detach(fd, 0);
+			rc = detach(fd, MQSHM_EPOCH_CLOSED);
 			if (has_failed())
 				hit = true;
 			if (rc) {
 				ASSERT_TRUE(CLEAN(rc)) TH_LOG("role %u, detach, failure %d: %d", role, n, rc);
-				EXPECT_EQ(0, detach(fd, 0));
+				EXPECT_EQ(0, detach(fd, MQSHM_EPOCH_CLOSED));
 			}
-			EXPECT_EQ(MQSHM_SLOT_FREE, slot_state(self->fd, slot));
+			EXPECT_EQ(MQSHM_SLOT_FREE, slot_state(self->fd, a.participant));
 			close(fd);
 		}
 		TH_LOG("role %u: %d failures, %d refused", role, n - 2, refused);
@@ -223,11 +232,11 @@ TEST_F(queue, wait)
 		will_fail(n);
 		int rc = wait_word(self->fd, word, value, 1000 * 1000);
 		hit = has_failed();
-		if (rc != -ETIMEDOUT) {
+		if (rc) {
 			ASSERT_TRUE(CLEAN(rc)) TH_LOG("failure %d: %d", n, rc);
 			refused++;
+			EXPECT_EQ(0, wait_word(self->fd, word, value, 1000)); /* 0 as well when the time is over */
 		}
-		EXPECT_EQ(-ETIMEDOUT, wait_word(self->fd, word, value, 1000));
 		will_fail(n);
 		rc = arm(self->fd, word, &value);
 		if (has_failed())
