@@ -69,7 +69,8 @@ static ssize_t queue_read(struct file *file, char __user *to, size_t count, loff
 	epoch = READ_ONCE(q->info->epoch);
 	count = min_t(u64, count, end - *at);
 	smp_rmb(); /* what changes after epoch was read makes poll() say so */
-	if (copy_to_user(to, (void *)q->info + *at, count))
+	/* Who reads sees what a mapping would show: each value whole, but not all of one moment. */
+	if (data_race(copy_to_user(to, (void *)q->info + *at, count)))
 		return -EFAULT;
 	if (*at == 0)
 		WRITE_ONCE(h->seen_epoch, epoch);

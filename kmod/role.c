@@ -201,7 +201,7 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 		}
 	}
 	fill_participant(&q->participants[i], a);
-	q->info->used = 1;
+	WRITE_ONCE(q->info->used, 1);
 	a->participant = i;
 	a->state = generation << 8 | live;
 	owner_watch(h);
@@ -215,9 +215,9 @@ int role_attach(struct mqshm_handle *h, struct mqshm_ioc_attach *a)
 	/* the slot is live, and all that is in it is there */
 	smp_store_release(word, a->state);
 	if (consumer) {
-		q->info->consumers_ever++;
+		WRITE_ONCE(q->info->consumers_ever, q->info->consumers_ever + 1);
 	} else {
-		q->info->producers_ever++;
+		WRITE_ONCE(q->info->producers_ever, q->info->producers_ever + 1);
 		/* after the slot is live: who finds an active producer can find it */
 		smp_store_release(&q->info->producer_epoch,
 				  ((q->info->producer_epoch & ~3ULL) + MQSHM_EPOCH_ONE) | MQSHM_EPOCH_ACTIVE);
@@ -250,8 +250,8 @@ static void retire(struct mqshm_queue *q, u32 consumer)
 	u64 sequence = min(READ_ONCE(area->sequence), pushed), joined = min(READ_ONCE(area->joined), sequence);
 	u64 overwritten = min(READ_ONCE(area->overwritten), sequence - joined);
 
-	q->info->retired_popped += sequence - joined - overwritten;
-	q->info->retired_overwritten += overwritten;
+	WRITE_ONCE(q->info->retired_popped, q->info->retired_popped + sequence - joined - overwritten);
+	WRITE_ONCE(q->info->retired_overwritten, q->info->retired_overwritten + overwritten);
 }
 
 /* For those who look from outside. */
@@ -306,7 +306,7 @@ void role_end(struct mqshm_queue *q, u32 i, u32 state, u32 how, u32 why, bool go
 		set_reliable(q, consumer_of(q, i), false);
 		retire(q, consumer_of(q, i));
 		if (why == MQSHM_WHY_SLOW || why == MQSHM_WHY_BY_HAND || why == MQSHM_WHY_HOSTILE)
-			q->info->evicted++;
+			WRITE_ONCE(q->info->evicted, q->info->evicted + 1);
 	}
 	tell_end(q, i, why, h ? pid_nr(h->owner) : 0);
 	if (h) {
@@ -333,7 +333,7 @@ bool role_demote(struct mqshm_queue *q, u32 i, u32 why)
 	smp_store_release(&p->state, (p->state & ~0xff) | MQSHM_SLOT_DEMOTED); /* MO-7 */
 	smp_mb();
 	set_reliable(q, consumer_of(q, i), false);
-	q->info->demoted++;
+	WRITE_ONCE(q->info->demoted, q->info->demoted + 1);
 	queue_wake_all(q);
 	return true;
 }

@@ -274,7 +274,8 @@ struct mqshm_ioc_remove {
 
 /*
  * Q, open for reading and writing. -ENODEV: the queue is gone; -EBUSY: no slot is free, or the name is in use; -EPERM: the name's
- * cursor belongs to another user or is of the other kind; -EBADMSG: the ring's positions make no sense.
+ * cursor belongs to another user or is of the other kind; -EBADMSG: the ring's positions make no sense; -EFAULT after all else went
+ * well (the argument can't be written): the role has ended at once, and the open file can't have another.
  * The caller then has the role: a producer takes over the ring (if exclusive; else at its first lock), a consumer finds the
  * sequence of its position.
  */

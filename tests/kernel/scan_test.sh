@@ -17,7 +17,9 @@ BUG: unable to handle page fault for address: ffffc90000000000
 BUG: sleeping function called from invalid context at kernel/locking/mutex.c:580
 BUG: scheduling while atomic: insmod/71/0x00000002
 BUG: KASAN: slab-use-after-free in owner_died+0x41/0x90 [mqshm]
-BUG: KCSAN: data-race in wait_wake / wait_sleep
+BUG: KCSAN: data-race in role_end [mqshm] / role_end [mqshm]
+BUG: KCSAN: data-race in _copy_to_user / role_end [mqshm]
+BUG: KCSAN: assert: race in owner_died [mqshm]
 BUG: soft lockup - CPU#0 stuck for 26s! [load:99]
 BUG kmalloc-64 (Not tainted): Poison overwritten
 Oops: 0002 [#1] PREEMPT SMP NOPTI
@@ -56,6 +58,7 @@ cat > "$OUT/green.log" << 'END_OF_GOOD'
 [    2.110000] mqshm: module verification failed: signature and/or required key missing - tainting kernel
 [    9.000000] hostile[99]: segfault at 7f0000 ip 00005 sp 00007 error 7 in hostile[400000+1000]
 [    9.100000] traps: hostile[100] general protection fault ip:401136 sp:7ffd error:0 in hostile[401000+1000]
+[   10.000000] BUG: KCSAN: data-race in do_nanosleep / hrtimer_wakeup
 [   99.000000] clocksource: timekeeping watchdog on CPU1: Marking clocksource 'tsc' as unstable because the skew is too large:
 END_OF_GOOD
 check "nothing is found in the log of a kernel that is well" tests/kernel/scan.sh "$OUT/green.log"
