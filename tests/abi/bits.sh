@@ -5,18 +5,26 @@
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash
+# shellcheck source=tests/bits32.bash
+. tests/bits32.bash
 
 have gcc gcc "32- and 64-bit processes share a queue" || conclude
-# linux/types.h includes asm/types.h, which gcc -m32 does not look for where it is.
-kernel_headers="-idirafter /usr/include/$(gcc -print-multiarch)"
-build() # BITS
+build() # BITS COMPILER...
 {
-	# shellcheck disable=SC2086 # options
-	make -s -j"$JOBS" BUILD="$OUT/$1" CC="gcc -m$1 $kernel_headers" "$OUT/$1/libmqshm.a" &&
-		gcc -m"$1" $kernel_headers -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -o "$OUT/share$1" \
-			tests/abi/probes/share.c "$OUT/$1/libmqshm.a" -pthread
+	local bits=$1
+	shift
+	make -s -j"$JOBS" BUILD="$OUT/$bits" CC="$*" "$OUT/$bits/libmqshm.a" &&
+		"$@" -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -o "$OUT/share$bits" \
+			tests/abi/probes/share.c "${link_32[@]}" "$OUT/$bits/libmqshm.a" -pthread
 }
-check "the 64-bit program builds" build 64 || conclude
+share() # BITS...
+{
+	local bits=$1
+	shift
+	if [[ $bits == 32 ]]; then set -- "${emulator_32[@]}" "$OUT/share32" "$@"; else set -- "$OUT/share64" "$@"; fi
+	timeout 60 "$@"
+}
+check "the 64-bit program builds" build 64 gcc -m64 || conclude
 
 # ---- 8 GiB ----
 
@@ -44,15 +52,8 @@ fi
 
 # ---- 32 bit ----
 
-if ! echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$OUT/32.out" - 2> /dev/null; then
-	if [[ $(uname -m) == x86_64 ]]; then
-		skip "32- and 64-bit processes share a queue" "missing package: gcc-12-multilib libc6-dev-i386"
-	else
-		skip "32- and 64-bit processes share a queue" "this machine has no 32-bit mode of gcc"
-	fi
-	conclude
-fi
-check "the 32-bit program builds without a warning" build 32 || conclude
+have_32 "32- and 64-bit processes share a queue" || conclude
+check "the 32-bit program builds without a warning" build 32 "${cc_32[@]}" || conclude
 no_calls()
 {
 	! nm "$1" | grep -E ' U __(atomic|sync)_'
@@ -63,8 +64,7 @@ gcc -m32 -march=i386 -O2 -c -o "$OUT/red.o" "$OUT/red.c"
 goes_red "such a call would be found" '__atomic_fetch_add_8' no_calls "$OUT/red.o"
 too_old()
 {
-	# shellcheck disable=SC2086 # options
-	gcc -m32 -march=i386 $kernel_headers -Iinclude -fsyntax-only -x c - <<< '#include "mqshm/ring.h"'
+	"${cc_32[@]}" -march=i386 -Iinclude -fsyntax-only -x c - <<< '#include "mqshm/ring.h"'
 }
 goes_red "a processor that needs such calls is refused" '8-byte atomics' too_old
 refused()
@@ -83,10 +83,10 @@ exchange() # BITS-OF-PRODUCER BITS-OF-CONSUMER...
 	local producer=$1 name=$Q-$1-$2 pids=() pid bits status=0
 	shift
 	for bits; do
-		timeout 60 "$OUT/share$bits" pop "$name" > "$OUT/popped.$bits.${#pids[@]}" &
+		share "$bits" pop "$name" > "$OUT/popped.$bits.${#pids[@]}" &
 		pids+=($!)
 	done
-	timeout 60 "$OUT/share$producer" push "$name" "$MESSAGES" "${#pids[@]}" > "$OUT/pushed" || status=1
+	share "$producer" push "$name" "$MESSAGES" "${#pids[@]}" > "$OUT/pushed" || status=1
 	for pid in "${pids[@]}"; do
 		wait "$pid" || status=1
 	done
@@ -105,7 +105,7 @@ check "32 bit to 32 and 64 bit at once" exchange 32 32 64
 clear_error() # WHAT...
 {
 	local said
-	said=$("$OUT/share32" "$@")
+	said=$(share 32 "$@")
 	echo "$said"
 	# EFBIG 27, ENOMEM 12, and a sentence with the name
 	[[ $said =~ ^-(27|12)\ .*"$Q-" ]]

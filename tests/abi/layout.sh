@@ -6,6 +6,8 @@
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash
+# shellcheck source=tests/bits32.bash
+. tests/bits32.bash
 
 golden=tests/abi/layout.txt
 have gcc gcc "the layout of shared memory" || conclude
@@ -28,9 +30,13 @@ complete()
 		{ if (size && at != size) { print name " ends at " at ", not " size; bad = 1 } size = 0 }
 		END { exit bad }' "$1"
 }
-listing() # COMPILER OPTION...
+build() # COMPILER OPTION...
 {
-	"$@" -D_GNU_SOURCE -Wall -Werror -Iinclude "-I$OUT" -o "$OUT/layout" tests/abi/probes/layout.c && "$OUT/layout"
+	"$@" -D_GNU_SOURCE -Wall -Werror -Iinclude "-I$OUT" -o "$OUT/layout" tests/abi/probes/layout.c
+}
+listing()
+{
+	build "$@" && "$OUT/layout"
 }
 if [[ -n ${UPDATE:-} ]]; then
 	listing gcc > $golden
@@ -42,13 +48,7 @@ if command -v clang > /dev/null; then
 else
 	skip "64 bit, clang: as $golden" "missing package: clang"
 fi
-if echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$OUT/32" - 2> /dev/null; then
-	check "32 bit, gcc: as $golden" same "$(cat $golden)" "$(listing gcc -m32 -idirafter "/usr/include/$(gcc -print-multiarch)")"
-elif [[ $(uname -m) == x86_64 ]]; then
-	skip "32 bit, gcc: as $golden" "missing package: gcc-12-multilib libc6-dev-i386"
-else
-	skip "32 bit, gcc: as $golden" "this machine has no 32-bit mode of gcc"
-fi
+have_32 "32 bit, gcc: as $golden" && check "32 bit, gcc: as $golden" same "$(cat $golden)" "$(build "${cc_32[@]}" && run_32 "$OUT/layout")"
 
 mkdir -p "$OUT/red/mqshm"
 sed 's|__aligned_u64 retired_popped;|__u64 unaligned; __u32 planted; __aligned_u64 retired_popped;|' include/mqshm/abi.h |

@@ -6,6 +6,8 @@
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash
+# shellcheck source=tests/bits32.bash
+. tests/bits32.bash
 
 # What the emulator cannot do is left out: RLIMIT_AS (posix_limits), the program's own name in comm (stat_list), ptrace
 # (every_instruction and the windows of tests/death).
@@ -118,18 +120,11 @@ done
 
 # ---- 32 bit, time_t of 64 ----
 
-if ! echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$OUT/32" - 2> /dev/null; then
-	if [[ $(uname -m) == x86_64 ]]; then
-		skip "naps with a 64-bit time_t in 32 bit" "missing package: gcc-12-multilib libc6-dev-i386"
-	else
-		skip "naps with a 64-bit time_t in 32 bit" "this machine has no 32-bit mode of gcc"
-	fi
-	conclude
-fi
+have_32 "naps with a 64-bit time_t in 32 bit" || conclude
 time64() # DIRECTORY BUILD
 {
-	make -s -C "$1" -j"$JOBS" BUILD="$2" CC="gcc -m32 -idirafter /usr/include/$(gcc -print-multiarch)" \
-		EXTRA_CFLAGS=-D_TIME_BITS=64 "$2/tests/arch/nap" && "$2/tests/arch/nap"
+	make -s -C "$1" -j"$JOBS" BUILD="$2" CC="${cc_32[*]}" EXTRA_CFLAGS=-D_TIME_BITS=64 "$2/tests/arch/nap" &&
+		run_32 "$2/tests/arch/nap"
 }
 check "32 bit, time_t of 64: naps" time64 . "$OUT/time64"
 rm -rf "$OUT/red"
