@@ -183,7 +183,8 @@ static int wait(struct mqshm_handle *h, struct mqshm_ioc_wait __user *argument)
 	struct mqshm_ioc_wait w;
 	int rc = get_argument(&w, argument);
 
-	if (!rc && (w.word >= MQSHM_WORDS || w.reserved))
+	if (!rc && (w.word >= MQSHM_WORDS || w.reserved || w.flags & ~MQSHM_IOC_FOR_DATA ||
+		    (w.flags ? w.word != MQSHM_WORD_DATA : w.until || w.epoch)))
 		rc = -EINVAL;
 	if (!rc)
 		rc = check_role(h);

@@ -106,7 +106,8 @@ void word_wake(struct mqshm_queue *q, u32 word)
 
 void queue_wake_all(struct mqshm_queue *q)
 {
-	WRITE_ONCE(q->info->epoch, q->info->epoch + 1);
+	/* MO-2: before epoch; who has read this one and looks then finds what was changed, or it will not sleep on this epoch */
+	smp_store_release(&q->info->epoch, q->info->epoch + 1);
 	smp_mb(); /* MO-2, MO-5: what was changed is out before we look who sleeps */
 	for (u32 word = MQSHM_WORD_DATA; word <= MQSHM_WORD_EVENT; word++)
 		word_wake(q, word);
@@ -127,8 +128,38 @@ static bool holder_lives(struct mqshm_queue *q, u32 value)
 
 static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 {
-	return READ_ONCE(*queue_word(h->queue, w->word)) != w->value || READ_ONCE(h->ended) ||
-	       (w->word == MQSHM_WORD_LOCK && !holder_lives(h->queue, w->value));
+	struct mqshm_queue *q = h->queue;
+
+	return READ_ONCE(*queue_word(q, w->word)) != w->value || READ_ONCE(h->ended) ||
+	       (w->flags & MQSHM_IOC_FOR_DATA &&
+		(READ_ONCE(q->producer->tail) >= w->until || READ_ONCE(q->info->epoch) != w->epoch)) ||
+	       (w->word == MQSHM_WORD_LOCK && !holder_lives(q, w->value));
+}
+
+/* Make the word odd, if nobody has woken since it was value. Another sleeper may have made it so. */
+static void arm_on_the_way(struct mqshm_queue *q, struct mqshm_ioc_wait *w)
+{
+	u32 seen;
+
+	if (w->value & 1)
+		return;
+	seen = cmpxchg(queue_word(q, w->word), w->value, w->value + 1); /* MO-2: armed before is_over() looks */
+	if (seen == w->value || seen == w->value + 1)
+		w->value++;
+}
+
+/*
+ * False: the time is over. A timer of the wheel costs less to start and to stop than one of high resolution, but is up to
+ * 1/8 late: so it takes the first half of a long sleep, and few sleeps last that long.
+ */
+static bool sleep_until(ktime_t *end)
+{
+	s64 left = ktime_sub(*end, ktime_get());
+
+	if (*end == KTIME_MAX || left < 100 * NSEC_PER_MSEC)
+		return schedule_hrtimeout(end, HRTIMER_MODE_ABS);
+	schedule_timeout(nsecs_to_jiffies(left / 2));
+	return true;
 }
 
 /* -ERESTARTNOHAND: a signal, without a handler (stop and continue) the call begins again with the ns that are left then. */
@@ -139,6 +170,8 @@ int handle_wait(struct mqshm_handle *h, struct mqshm_ioc_wait *w)
 	DEFINE_WAIT_FUNC(entry, wake_sleeper);
 	int rc;
 
+	if (w->flags & MQSHM_IOC_FOR_DATA)
+		arm_on_the_way(h->queue, w);
 	trace_mqshm_wait(h->queue, w->word, w->value);
 	do {
 		rc = prepare_to_wait_event(queue, &entry, TASK_INTERRUPTIBLE);
@@ -146,7 +179,7 @@ int handle_wait(struct mqshm_handle *h, struct mqshm_ioc_wait *w)
 			rc = 0;
 			break;
 		}
-	} while (!rc && schedule_hrtimeout(&end, HRTIMER_MODE_ABS));
+	} while (!rc && sleep_until(&end));
 	finish_wait(queue, &entry);
 	if (rc && end != KTIME_MAX)
 		w->ns = max_t(s64, ktime_sub(end, ktime_get()), 0);

@@ -90,6 +90,13 @@ void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
 		}
 }
 
+void mqshm_disturb(struct mqshm_mapping *mapping, struct mqshm_armed *armed)
+{
+	if (mapping->backend->sleep_for_data)
+		mqshm_arm(mapping, armed); /* so that waking makes it another word than who has not armed yet has read */
+	mqshm_wake(mapping, armed);
+}
+
 uint64_t mqshm_lease_left(const struct mqshm_participant *participant)
 {
 	uint64_t until = READ_ONCE(participant->lease_until_ns), now = mqshm_now_ns();

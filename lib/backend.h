@@ -99,6 +99,10 @@ struct mqshm_backend {
 	uint32_t (*arm)(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 	void (*wake_armed)(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
+	/* Arm and sleep in one: while the data word is as it was, or armed since, tail is below until, and info->epoch is epoch. The
+	 * caller has looked after it read word and epoch. NULL: arm, look, sleep. */
+	int (*sleep_for_data)(struct mqshm_mapping *mapping, uint32_t value, uint64_t until, uint32_t epoch, uint64_t ns);
+
 	/* A descriptor to poll for what the role waits for, which stays the backend's. NULL: there is none. */
 	int (*descriptor)(struct mqshm_mapping *mapping);
 
@@ -147,6 +151,9 @@ uint32_t mqshm_arm(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
 /* Make an armed word even and wake all who sleep on it. */
 void mqshm_wake(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
+
+/* The same, for what no sleeper's call looks at: also who is on its way to sleep_for_data() does not sleep. */
+void mqshm_disturb(struct mqshm_mapping *mapping, struct mqshm_armed *armed);
 
 /* The descriptor behind a mapping, for the caller. -ENOTSUP, -ESTALE. */
 int mqshm_device_fd(struct mqshm_mapping *mapping);

@@ -132,6 +132,7 @@ const struct mqshm_backend mqshm_backend_kernel = {
 	.arm = kernel_arm,
 	.wake_armed = kernel_wake_armed,
 	.sleep = kernel_sleep,
+	.sleep_for_data = kernel_sleep_for_data,
 	.wake = kernel_wake,
 	.descriptor = kernel_descriptor,
 	.check = check,

@@ -84,6 +84,7 @@ static void wait_init(struct mqshm_wait *w, struct mqshm_consumer *c, int timeou
 		.patience = &c->patience,
 		.armed = &c->mapping->ring.info->data,
 		.watch = &c->mapping->ring.producer->tail,
+		.for_data = true,
 		.check = check_producers,
 		.arg = c,
 		.cancelled = &c->cancelled,
@@ -448,7 +449,7 @@ void mqshm_consumer_cancel(struct mqshm_consumer *c)
 {
 	__atomic_store_n(&c->cancelled, 1, __ATOMIC_RELAXED);
 	smp_mb(); /* MO-2: the word is out before we look whether it sleeps */
-	mqshm_wake(c->mapping, &c->mapping->ring.info->data);
+	mqshm_disturb(c->mapping, &c->mapping->ring.info->data);
 	if (smp_load_acquire(&c->notifier))
 		mqshm_notifier_set(c->notifier);
 }

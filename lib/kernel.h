@@ -64,6 +64,7 @@ bool kernel_has_fd(struct kernel_mapping *k);
 uint32_t kernel_arm(struct mqshm_mapping *m, struct mqshm_armed *armed);
 void kernel_wake_armed(struct mqshm_mapping *m, struct mqshm_armed *armed);
 int kernel_sleep(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64_t ns);
+int kernel_sleep_for_data(struct mqshm_mapping *m, uint32_t value, uint64_t until, uint32_t epoch, uint64_t ns);
 void kernel_wake(struct mqshm_mapping *m, uint32_t *word);
 int kernel_descriptor(struct mqshm_mapping *m);
 void kernel_sync(void *mapping); /* for struct mqshm_ring */

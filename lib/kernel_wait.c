@@ -36,10 +36,9 @@ void kernel_wake(struct mqshm_mapping *m, uint32_t *word)
 	tell(m, MQSHM_IOC_WAKE, word);
 }
 
-int kernel_sleep(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64_t ns)
+static int wait_as(struct mqshm_mapping *m, struct mqshm_ioc_wait *w)
 {
-	struct mqshm_ioc_wait w = { .size = sizeof w, .word = word_of(&m->ring, word), .value = value, .ns = ns };
-	int saved = errno, rc = ioctl(kernel(m)->fd, MQSHM_IOC_WAIT, &w) ? mqshm_errno() : 0;
+	int saved = errno, rc = ioctl(kernel(m)->fd, MQSHM_IOC_WAIT, w) ? mqshm_errno() : 0;
 
 	errno = saved;
 	if (rc == -EINTR)
@@ -49,6 +48,19 @@ int kernel_sleep(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64
 	if (rc && !kernel_has_fd(kernel(m)))
 		return mqshm_error(-ESTALE, "the descriptor of queue '%s' was closed by this process (closefrom?)", m->name);
 	return rc ? mqshm_error(rc, "queue '%s': the kernel module refuses to wait: %s", m->name, strerror(-rc)) : 0;
+}
+
+int kernel_sleep(struct mqshm_mapping *m, uint32_t *word, uint32_t value, uint64_t ns)
+{
+	return wait_as(m, &(struct mqshm_ioc_wait){
+				  .size = sizeof(struct mqshm_ioc_wait), .word = word_of(&m->ring, word), .value = value, .ns = ns });
+}
+
+int kernel_sleep_for_data(struct mqshm_mapping *m, uint32_t value, uint64_t until, uint32_t epoch, uint64_t ns)
+{
+	return wait_as(m, &(struct mqshm_ioc_wait){
+				  .size = sizeof(struct mqshm_ioc_wait), .word = MQSHM_WORD_DATA, .flags = MQSHM_IOC_FOR_DATA,
+				  .value = value, .until = until, .epoch = epoch, .ns = ns });
 }
 
 int kernel_descriptor(struct mqshm_mapping *m)

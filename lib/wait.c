@@ -131,8 +131,13 @@ int mqshm_wait(struct mqshm_wait *w)
 			return 0;
 		__attribute__((fallthrough));
 	case ARM:
-		w->value = mqshm_arm(w->mapping, w->armed);
-		smp_mb(); /* MO-2, MO-5: armed before the caller looks again */
+		if (w->for_data && w->mapping->backend->sleep_for_data) {
+			w->value = READ_ONCE(w->armed->word); /* the sleep arms it */
+			w->epoch = READ_ONCE(w->mapping->ring.info->epoch);
+		} else {
+			w->value = mqshm_arm(w->mapping, w->armed);
+		}
+		smp_mb(); /* MO-2, MO-5: armed, or at least read, before the caller looks again */
 		w->phase = SLEEP;
 		return 0;
 	default:
@@ -153,6 +158,8 @@ int mqshm_wait(struct mqshm_wait *w)
 	if (w->nap_ns > mqshm_look_interval(w->mapping))
 		w->nap_ns = mqshm_look_interval(w->mapping);
 	w->phase = ARM;
+	if (w->for_data && w->mapping->backend->sleep_for_data)
+		return w->mapping->backend->sleep_for_data(w->mapping, w->value, w->until, w->epoch, nap);
 	return w->mapping->backend->sleep(w->mapping, &w->armed->word, w->value, nap);
 }
 

@@ -38,6 +38,7 @@ struct mqshm_wait {
 	struct mqshm_armed *armed;
 	const __u64 *watch; /* spinning waits for this position to get to until; NULL: the caller looks itself */
 	uint64_t until;
+	bool for_data; /* watch is tail, and nothing but it, epoch and cancelled is waited for */
 	bool seldom; /* look seldom while spinning: it is for the rate, not for the first one */
 	int (*check)(void *arg); /* is whom we wait for alive, are we? 0, 1: something changed, try again; -errno */
 	void *arg;

@@ -309,14 +309,21 @@ struct mqshm_ioc_word {
 
 /* Q, with a role: sleep while the word is value, the role is ours and (MQSHM_WORD_LOCK) the holder that it names lives, at most
  * ns (all ones: no limit). 0 whatever woke us, -EINTR a signal's handler; after stop and continue it sleeps on, for the ns that it
- * has noted as left. Relative, as a process in a time namespace has another clock. */
+ * has noted as left. Relative, as a process in a time namespace has another clock.
+ * MQSHM_IOC_FOR_DATA (with MQSHM_WORD_DATA): ARM and this in one call. The word may be even and is made odd on the way; who finds
+ * tail at until or beyond, or another info->epoch than epoch, does not sleep. The caller reads value and epoch, fences, looks for
+ * messages and at its state, and calls. */
 struct mqshm_ioc_wait {
 	__u32 size;
 	__u32 word;
 	__u32 value;
-	__u32 reserved;
+	__u32 flags; /* MQSHM_IOC_FOR_DATA */
 	__aligned_u64 ns;
+	__aligned_u64 until; /* these two: 0 without the flag */
+	__u32 epoch;
+	__u32 reserved;
 };
+#define MQSHM_IOC_FOR_DATA 1
 
 /*
  * Q: end the role of another, or make a consumer lossy. By the queue's owner or CAP_SYS_ADMIN (why MQSHM_WHY_BY_HAND), or by a
@@ -411,7 +418,7 @@ MQSHM_ASSERT(sizeof(struct mqshm_ioc_remove) == 72);
 MQSHM_ASSERT(sizeof(struct mqshm_ioc_attach) == 72);
 MQSHM_ASSERT(sizeof(struct mqshm_ioc_detach) == 8);
 MQSHM_ASSERT(sizeof(struct mqshm_ioc_word) == 16);
-MQSHM_ASSERT(sizeof(struct mqshm_ioc_wait) == 24);
+MQSHM_ASSERT(sizeof(struct mqshm_ioc_wait) == 40);
 MQSHM_ASSERT(sizeof(struct mqshm_ioc_end) == 24);
 MQSHM_ASSERT(sizeof(struct mqshm_uring_wait) == 16);
 

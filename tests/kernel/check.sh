@@ -6,7 +6,7 @@
 # first of the kernels also the first five minutes of docs/kernel.md, with the source the kernel's own checkers (static.sh).
 # The last line is "N passed, N failed, N skipped", as of tests/run; a kernel that can't be had is a skip.
 #
-#	KERNELS="6.1 6.12 sid"	which; sid's is a short form
+#	KERNELS="6.1 6.12 sid"	which; sid's is a short form, FULL=1: not so
 #	RETRY=1			a kernel with a failure is tried once more, and then the second try counts
 #	BACKENDS="posix kernel"	which, of the tests that both run
 #	ONLY=PATTERN		of the programs only those whose name matches (ERE)
@@ -178,7 +178,7 @@ if tests/kernel/fetch.sh "${kernels[0]}"; then
 fi
 for name in "${kernels[@]}"; do
 	before=$failed short=''
-	[[ $name == sid ]] && short=1
+	[[ $name == sid && -z ${FULL:-} ]] && short=1
 	one "$name" "$short"
 	if [[ $failed -gt $before && -n ${RETRY:-} ]]; then
 		echo "# kernel $name: $((failed - before)) failures, once more"

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <semaphore.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
@@ -732,28 +733,102 @@ static void attach_until_killed(void *arg)
 		pause();
 }
 
-/* Right after waitpid(), in the calls that never wait. */
+static void spin(void *unused)
+{
+	(void)unused;
+	for (;;)
+		;
+}
+
+static void pin(pid_t pid, int cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	MUST(sched_setaffinity(pid, sizeof one, &one), 0);
+}
+
+/* 0: as all are. */
+static void priority(pid_t pid, int level)
+{
+	struct sched_param p = { .sched_priority = level };
+
+	MUST(sched_setscheduler(pid, level ? SCHED_FIFO : SCHED_OTHER, &p), 0);
+}
+
+/*
+ * Right after waitpid(), in the calls that never wait. The module's own work on the death has not come by then: the other
+ * processor has a spinner that goes first, and ours has us.
+ */
 TEST(the_dead_do_not_count)
 {
+	pid_t spinner = spawn(spin, NULL);
 	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
 	struct mqshm_producer *p;
 
 	edge = shared_memory(sizeof *edge);
 	edge->name = test_queue("count");
 	MUST(mqshm_producer_open(&p, edge->name, &q, NULL), 0);
+	pin(0, 0);
+	pin(spinner, 1);
+	priority(spinner, 1);
 	for (int i = 0; i < 50; i++) {
 		pid_t victim = spawn(attach_until_killed, edge);
 
 		UNTIL(GET(edge->ready));
 		edge->ready = 0;
 		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), 0);
+		priority(0, 1);
 		kill_now(victim);
 		if (i % 2)
 			EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN);
 		else
 			CHECK_EQ(STAT(edge->name, consumer_count), 0);
+		priority(0, 0);
 	}
+	kill_now(spinner);
 	EXPECT(mqshm_producer_close(p), 0);
+}
+
+static struct mqshm_consumer *cancelled_consumer;
+static struct mqshm_producer *cancelled_producer;
+
+/* As a signal handler would that comes at this moment. */
+static void cancel_now(uint32_t word)
+{
+	(void)word;
+	brink = NULL;
+	if (cancelled_consumer)
+		mqshm_consumer_cancel(cancelled_consumer);
+	if (cancelled_producer)
+		mqshm_producer_cancel(cancelled_producer);
+}
+
+/* After the last look, and before the sleep has begun. */
+TEST(a_cancel_is_never_slept_over)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	const char *name = test_queue("cancel");
+	unsigned char buffer[BLOCK] = "";
+
+	MUST(mqshm_queue_create(name, &q), 0);
+	cancelled_consumer = consume(name, false);
+	for (int i = 0; i < 10; i++) {
+		brink = cancel_now;
+		EXPECT(mqshm_consumer_pop(cancelled_consumer, buffer, sizeof buffer, NULL, -1), -ECANCELED);
+		CHECK(!brink);
+	}
+	cancelled_producer = produce(name);
+	while (mqshm_producer_push(cancelled_producer, buffer, sizeof buffer, 0) == 0)
+		;
+	for (int i = 0; i < 10; i++) {
+		brink = cancel_now;
+		EXPECT(mqshm_producer_push(cancelled_producer, buffer, sizeof buffer, -1), -ECANCELED);
+		CHECK(!brink);
+	}
+	EXPECT(mqshm_producer_close(cancelled_producer), 0);
+	mqshm_consumer_close(cancelled_consumer);
 }
 
 /* Else it would keep the module, and whatever hangs on the file. */

@@ -454,6 +454,83 @@ TEST_F(queue, sleepers_are_woken)
 		EXPECT_EQ(0, reap(child[i]));
 }
 
+static int wait_for_a_message_in_one_call(void *argument)
+{
+	struct mqshm_producer_page *page;
+	struct mqshm_info *shown, info;
+	int fd = open_queue(argument, O_RDWR), rc = 0;
+	uint32_t value, epoch;
+	uint64_t tail;
+
+	if (attach_as(fd, MQSHM_IOC_CONSUMER) || read_info(fd, &info))
+		return 1;
+	page = map_region(fd, &info, PRODUCER, 0, PROT_READ);
+	shown = map_region(fd, &info, INFO, 0, PROT_READ);
+	while (!rc) {
+		value = __atomic_load_n(&shown->data.word, __ATOMIC_SEQ_CST);
+		epoch = __atomic_load_n(&shown->epoch, __ATOMIC_SEQ_CST);
+		tail = __atomic_load_n(&page->tail, __ATOMIC_SEQ_CST);
+		if (tail)
+			return 0;
+		rc = wait_for_data(fd, value, tail + 1, epoch);
+	}
+	return -rc;
+}
+
+TEST_F(queue, sleepers_for_data_are_woken)
+{
+	int fd = open_queue(self->name, O_RDWR);
+	struct mqshm_producer_page *page;
+	struct mqshm_info *info;
+	pid_t child[3];
+
+	ASSERT_EQ(0, attach_as(fd, MQSHM_IOC_PRODUCER));
+	page = map_region(fd, &self->info, PRODUCER, 0, PROT_READ | PROT_WRITE);
+	info = map_region(fd, &self->info, INFO, 0, PROT_READ);
+	for (int i = 0; i < 3; i++)
+		child[i] = spawn(wait_for_a_message_in_one_call, self->name);
+	for (int i = 0; i < 3; i++)
+		eventually(slot_state(fd, 1 + i) == MQSHM_SLOT_LIVE && sleeps(child[i]));
+	EXPECT_EQ(1, info->data.word & 1); /* a producer must see that they sleep */
+	publish(page, 256, 1);
+	EXPECT_EQ(0, wake(fd, MQSHM_WORD_DATA));
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(0, reap(child[i]));
+}
+
+/* Each of these would sleep for ever. */
+TEST_F(queue, who_finds_something_does_not_sleep_for_data)
+{
+	int producer = open_queue(self->name, O_RDWR), fd = open_queue(self->name, O_RDWR);
+	struct mqshm_producer_page *page;
+	struct mqshm_info *info;
+	uint32_t value;
+
+	ASSERT_EQ(0, attach_as(producer, MQSHM_IOC_PRODUCER));
+	ASSERT_EQ(0, attach_as(fd, MQSHM_IOC_CONSUMER));
+	page = map_region(producer, &self->info, PRODUCER, 0, PROT_READ | PROT_WRITE);
+	info = map_region(fd, &self->info, INFO, 0, PROT_READ);
+	publish(page, 256, 1);
+	for (int odd = 0; odd < 2; odd++) {
+		EXPECT_EQ(0, wake(fd, MQSHM_WORD_DATA));
+		if (odd)
+			EXPECT_EQ(0, arm(fd, MQSHM_WORD_DATA, &value));
+		value = info->data.word;
+		EXPECT_EQ(odd, value & 1);
+		EXPECT_EQ(0, wait_for_data(fd, value, 256, info->epoch));
+		EXPECT_EQ(0, wait_for_data(fd, value, 0, info->epoch));
+		EXPECT_EQ(0, wait_for_data(fd, value, 257, info->epoch - 1));
+		EXPECT_EQ(0, wait_for_data(fd, value - 2, 257, info->epoch)); /* somebody has woken since */
+		EXPECT_EQ(0, wait_for_data(fd, value + 2, 257, info->epoch));
+	}
+	/* Wild words of a producer wake, and no more. */
+	page->tail = ~0ULL;
+	EXPECT_EQ(0, wait_for_data(fd, info->data.word, ~0ULL, info->epoch));
+	EXPECT_EQ(0, end_role(self->fd, 1, MQSHM_WHY_BY_HAND, 0));
+	page->tail = 256;
+	EXPECT_EQ(0, wait_for_data(fd, info->data.word, 257, info->epoch)); /* its role has ended */
+}
+
 static void ignored(int signal)
 {
 }
@@ -473,6 +550,11 @@ TEST_F(queue, a_wait_ends_in_time_and_by_a_signal)
 	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 50 * 1000 * 1000));
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	EXPECT_GE((after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec, 50 * 1000 * 1000);
+	/* The first half of a long one is timed otherwise. */
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 250 * 1000 * 1000));
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	EXPECT_GE((after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec, 250 * 1000 * 1000);
 	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 0));
 	/* The lock word is compared in the page that producers write. */
 	page = map_region(fd, &self->info, PRODUCER, 0, PROT_READ | PROT_WRITE);

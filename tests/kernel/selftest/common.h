@@ -140,6 +140,15 @@ static inline int wait_word(int fd, uint32_t word, uint32_t value, uint64_t ns)
 	return sys(ioctl(fd, MQSHM_IOC_WAIT, &w));
 }
 
+/* Arms, looks at tail and epoch, and sleeps. */
+static inline int wait_for_data(int fd, uint32_t value, uint64_t until, uint32_t epoch)
+{
+	struct mqshm_ioc_wait w = { .size = sizeof w, .word = MQSHM_WORD_DATA, .flags = MQSHM_IOC_FOR_DATA, .value = value,
+				    .until = until, .epoch = epoch, .ns = FOREVER };
+
+	return sys(ioctl(fd, MQSHM_IOC_WAIT, &w));
+}
+
 static inline int end_role(int fd, uint32_t participant, uint32_t why, uint32_t flags)
 {
 	struct mqshm_ioc_end e = { .size = sizeof e, .participant = participant, .why = why, .flags = flags };

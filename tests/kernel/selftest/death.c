@@ -390,9 +390,12 @@ TEST_F(death, of_200_at_random_moments)
 
 /* ---- a file of /sys that is open when its consumer dies, and the next one comes at the same moment ---- */
 
+#define READERS 5
+
 struct reader {
 	const char *name;
-	volatile int opened, stop;
+	int opened; /* by how many readers */
+	volatile int stop;
 	volatile int victim, shown; /* shown: a pid that is not the victim's */
 };
 
@@ -404,8 +407,10 @@ static int read_pid_on_and_on(void *argument)
 	int fd;
 
 	snprintf(path, sizeof path, "/sys/class/mqshm/%s/consumers/3/pid", r->name);
-	fd = open(path, O_RDONLY);
-	r->opened = fd >= 0 ? 1 : -1;
+	do /* its directory comes a moment after the attach */
+		fd = open(path, O_RDONLY);
+	while (fd < 0 && !r->stop);
+	__atomic_fetch_add(&r->opened, 1, __ATOMIC_RELAXED);
 	while (!r->stop) {
 		n = pread(fd, text, sizeof text - 1, 0);
 		if (n <= 0)
@@ -427,11 +432,15 @@ static int own_the_last_place(void *argument)
 	return 0;
 }
 
+/*
+ * Several readers, so that one always waits for the queue's mutex: the next consumer has attached when it gets that, and the old
+ * directory may be there for a moment yet.
+ */
 TEST_F(queue, an_open_file_never_shows_the_next_consumer)
 {
 	struct reader *r = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t readers[READERS];
 	int next;
-	pid_t reader = -1;
 
 	for (int i = 0; i < 3; i++)
 		ASSERT_EQ(0, attach_as(open_queue(self->name, O_RDWR), MQSHM_IOC_CONSUMER));
@@ -439,22 +448,17 @@ TEST_F(queue, an_open_file_never_shows_the_next_consumer)
 		*r = (struct reader){ .name = self->name };
 		r->victim = spawn(own_the_last_place, self->name);
 		eventually(slot_state(self->fd, 4) == MQSHM_SLOT_LIVE);
-		while (!r->opened || r->opened < 0) { /* its directory comes a moment later */
-			r->opened = 0;
-			reader = spawn(read_pid_on_and_on, r);
-			eventually(r->opened);
-			if (r->opened < 0) {
-				kill(reader, SIGKILL);
-				reap(reader);
-			}
-		}
+		for (int k = 0; k < READERS; k++)
+			readers[k] = spawn(read_pid_on_and_on, r);
+		eventually(__atomic_load_n(&r->opened, __ATOMIC_RELAXED) == READERS);
 		next = open_queue(self->name, O_RDWR);
 		kill(r->victim, SIGKILL);
 		reap(r->victim);
 		ASSERT_EQ(0, attach_as(next, MQSHM_IOC_CONSUMER)); /* ends the dead one's role, and takes its place */
 		usleep(rand() % 300);
 		r->stop = 1;
-		EXPECT_EQ(0, reap(reader));
+		for (int k = 0; k < READERS; k++)
+			EXPECT_EQ(0, reap(readers[k]));
 		EXPECT_EQ(0, r->shown);
 		close(next);
 	}

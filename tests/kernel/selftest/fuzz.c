@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Random calls by several processes at once, as root and as an ordinary user: ioctls with random structures, mmap and what can be
- * done with a mapping, poll, io_uring, racing close, dup, fork, exec, passed descriptors and kill. Afterwards all roles have ended, no
- * queue is left that can't be removed, and nothing keeps the module. What the kernel says meanwhile is looked at by who runs us.
+ * done with a mapping, poll, io_uring, close and dup in another thread meanwhile, fork, exec, passed descriptors and kill.
+ * Afterwards all roles have ended, no queue is left that can't be removed, and nothing keeps the module. What the kernel says
+ * meanwhile is looked at by who runs us.
  *
  *	FUZZ_SECONDS (60), FUZZ_SEED
  */
 #include <dirent.h>
 #include <linux/io_uring.h>
 #include <poll.h>
+#include <pthread.h>
 
 #include "common.h"
 
@@ -17,7 +19,7 @@
 #define FDS 12
 #define MAPS 16
 
-static uint64_t state;
+static __thread uint64_t state;
 
 static uint32_t any(void) /* xorshift64* */
 {
@@ -138,6 +140,13 @@ static void do_word(void)
 	if (command == MQSHM_IOC_WAIT) {
 		argument.words[2] = below(8);
 		argument.words[4] = below(3000000);
+		if (below(2)) {
+			argument.words[1] = MQSHM_WORD_DATA;
+			argument.words[3] = MQSHM_IOC_FOR_DATA;
+			argument.words[6] = wild();
+			argument.words[7] = below(4) ? 0 : wild();
+			argument.words[8] = below(50);
+		}
 	}
 	if (command == MQSHM_IOC_END) {
 		argument.words[3] = 1 + below(5);
@@ -348,12 +357,43 @@ static void do_read(void)
 	pread(fds[below(FDS)], below(10) ? argument.bytes : bad_pointer, below(sizeof argument), (off_t)wild() * below(3));
 }
 
+/* A thread that shares descriptors and mappings, and takes them away from under the calls of the other. */
+static void *take_away(void *seed)
+{
+	state = (uintptr_t)seed | 1;
+	for (;;) {
+		int from = fds[below(FDS)], to = fds[below(FDS)], m = below(MAPS);
+		char *at = maps[m].at;
+
+		switch (below(4)) {
+		case 0:
+			if (to >= 0)
+				close(to);
+			break;
+		case 1:
+			if (from >= 0 && to >= 0)
+				dup3(from, to, O_CLOEXEC);
+			break;
+		case 2:
+			if (at)
+				mprotect(at, PAGE, below(8));
+			break;
+		default:
+			if (at)
+				madvise(at, PAGE, MADV_DONTNEED);
+		}
+		usleep(below(2000));
+	}
+	return NULL;
+}
+
 static void work(uint64_t seed)
 {
 	static void (*const calls[])(void) = { do_create, do_create, do_remove, do_open, do_open, do_open, do_attach, do_attach, do_attach, do_word, do_word,
 					       do_word, do_word, do_ioctl, do_map, do_map, do_map, do_with_map, do_with_map, do_with_map, do_poll, do_uring, do_uring,
 					       do_pass, do_dup, do_fork, do_read };
 	int calls_left = 100 + seed % 3000;
+	pthread_t thief;
 
 	state = seed | 1;
 	signal(SIGCHLD, SIG_IGN);
@@ -364,6 +404,8 @@ static void work(uint64_t seed)
 		fds[i] = -1;
 	controls[0] = open_control();
 	controls[1] = open_control();
+	if (seed & 4)
+		pthread_create(&thief, NULL, take_away, (void *)(uintptr_t)(seed ^ seed >> 32));
 	while (calls_left--)
 		calls[below(ARRAY_SIZE(calls))]();
 	if (below(2) && ring >= 0)

@@ -646,7 +646,7 @@ TEST_F(queue, wild_ioctls)
 TEST_F(queue, reserved_words_and_unknown_flags)
 {
 	int fd = open_queue(self->name, O_RDWR);
-	uint32_t any[8];
+	uint32_t any[10];
 
 #define REFUSED(command, ...) ({ \
 	uint32_t words[] = { __VA_ARGS__ }; \
@@ -663,8 +663,13 @@ TEST_F(queue, reserved_words_and_unknown_flags)
 	REFUSED(MQSHM_IOC_WAKE, 16, 0, 1);
 	REFUSED(MQSHM_IOC_WAKE, 16, 0, 0, 1);
 	REFUSED(MQSHM_IOC_WAKE, 16, ~0u);
-	REFUSED(MQSHM_IOC_WAIT, 24, 0, 0, 1);
-	REFUSED(MQSHM_IOC_WAIT, 24, ~0u);
+	REFUSED(MQSHM_IOC_WAIT, 40, 0, 0, 2);
+	REFUSED(MQSHM_IOC_WAIT, 40, MQSHM_WORD_ROOM, 0, MQSHM_IOC_FOR_DATA);
+	REFUSED(MQSHM_IOC_WAIT, 40, 0, 0, 0, 0, 0, 1); /* until, epoch without the flag */
+	REFUSED(MQSHM_IOC_WAIT, 40, 0, 0, 0, 0, 0, 0, 0, 1);
+	REFUSED(MQSHM_IOC_WAIT, 40, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+	REFUSED(MQSHM_IOC_WAIT, 40, ~0u);
+	REFUSED(MQSHM_IOC_WAIT, 24, 0);
 	REFUSED(MQSHM_IOC_WAIT, 0, 0);
 	REFUSED(MQSHM_IOC_END, 24, 0, 0, MQSHM_WHY_BY_HAND, 2);
 	REFUSED(MQSHM_IOC_END, 24, 0, 0, MQSHM_WHY_BY_HAND, 0, 1);
