@@ -149,8 +149,8 @@ static void arm_on_the_way(struct mqshm_queue *q, struct mqshm_ioc_wait *w)
 }
 
 /*
- * False: the time is over. A timer of the wheel costs less to start and to stop than one of high resolution, but is up to
- * 1/8 late: so it takes the first half of a long sleep, and few sleeps last that long.
+ * False: the time is over. A timer of the wheel costs less to start and to stop than one of high resolution, and few sleeps
+ * last until it fires; but it may be late by 1/8, so the rest of a long sleep is for the other one.
  */
 static bool sleep_until(ktime_t *end)
 {
@@ -158,7 +158,7 @@ static bool sleep_until(ktime_t *end)
 
 	if (*end == KTIME_MAX || left < 100 * NSEC_PER_MSEC)
 		return schedule_hrtimeout(end, HRTIMER_MODE_ABS);
-	schedule_timeout(nsecs_to_jiffies(left / 2));
+	schedule_timeout(nsecs_to_jiffies(left - left / 8));
 	return true;
 }
 

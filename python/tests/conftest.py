@@ -26,6 +26,7 @@ def name(request):
     left = glob.glob(f"/dev/shm/mqshm.{queue}*")
     for path in left:
         os.unlink(path)
+    left += glob.glob(f"/dev/mqshm/{queue}*")
     assert not left, "the test leaves its queue behind"
 
 

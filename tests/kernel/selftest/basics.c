@@ -550,7 +550,7 @@ TEST_F(queue, a_wait_ends_in_time_and_by_a_signal)
 	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 50 * 1000 * 1000));
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	EXPECT_GE((after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec, 50 * 1000 * 1000);
-	/* The first half of a long one is timed otherwise. */
+	/* Most of a long one is timed otherwise. */
 	clock_gettime(CLOCK_MONOTONIC, &before);
 	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 250 * 1000 * 1000));
 	clock_gettime(CLOCK_MONOTONIC, &after);
