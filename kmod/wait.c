@@ -126,13 +126,17 @@ static bool holder_lives(struct mqshm_queue *q, u32 value)
 	       !((state ^ value) & ~(0xff | MQSHM_LOCK_WAITERS));
 }
 
+static bool has_news(struct mqshm_queue *q, const struct mqshm_ioc_wait *w)
+{
+	return READ_ONCE(q->producer->tail) >= w->until || READ_ONCE(q->info->epoch) != w->epoch;
+}
+
 static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 {
 	struct mqshm_queue *q = h->queue;
 
 	return READ_ONCE(*queue_word(q, w->word)) != w->value || READ_ONCE(h->ended) ||
-	       (w->flags & MQSHM_IOC_FOR_DATA &&
-		(READ_ONCE(q->producer->tail) >= w->until || READ_ONCE(q->info->epoch) != w->epoch)) ||
+	       (w->flags & MQSHM_IOC_FOR_DATA && has_news(q, w)) ||
 	       (w->word == MQSHM_WORD_LOCK && !holder_lives(q, w->value));
 }
 
@@ -141,7 +145,7 @@ static void arm_on_the_way(struct mqshm_queue *q, struct mqshm_ioc_wait *w)
 {
 	u32 seen;
 
-	if (w->value & 1)
+	if (w->value & 1 || has_news(q, w)) /* who won't sleep costs nobody a wake-up */
 		return;
 	seen = cmpxchg(queue_word(q, w->word), w->value, w->value + 1); /* MO-2: armed before is_over() looks */
 	if (seen == w->value || seen == w->value + 1)
@@ -156,7 +160,7 @@ static bool sleep_until(ktime_t *end)
 {
 	s64 left = ktime_sub(*end, ktime_get());
 
-	if (*end == KTIME_MAX || left < 100 * NSEC_PER_MSEC)
+	if (*end == KTIME_MAX || left < 150 * NSEC_PER_MSEC)
 		return schedule_hrtimeout(end, HRTIMER_MODE_ABS);
 	schedule_timeout(nsecs_to_jiffies(left - left / 8));
 	return true;

@@ -149,8 +149,8 @@ static bool gather(struct mqshm_consumer *c)
 	return c->gather_ns;
 }
 
-/* Nothing there: 0 try again, else why not. */
-static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, int timeout_ms)
+/* Not enough there when tail was seen: 0 try again, else why not. */
+static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, struct mqshm_wait *w, uint64_t seen, int timeout_ms)
 {
 	int rc;
 
@@ -165,7 +165,7 @@ static __attribute__((noinline)) int wait_for_data(struct mqshm_consumer *c, str
 		if (timeout_ms && c->patience.adapt && c->patience.spin_most_ns && gather(c))
 			return 0;
 	}
-	w->until = c->reader.tail + 1;
+	w->until = seen + 1;
 	return mqshm_wait(w);
 }
 
@@ -250,7 +250,7 @@ static __attribute__((noinline)) ssize_t pop_slowly(struct mqshm_consumer *c, vo
 	struct mqshm_wait w = { .mapping = NULL };
 
 	for (;;) {
-		ssize_t rc = wait_for_data(c, &w, timeout_ms);
+		ssize_t rc = wait_for_data(c, &w, c->reader.tail, timeout_ms);
 
 		if (rc)
 			return rc;
@@ -335,6 +335,7 @@ static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *mess
 			    unsigned char *to, size_t capacity, int timeout_ms, struct mqshm_found *at)
 {
 	struct mqshm_wait w = { .mapping = NULL };
+	uint64_t seen, sequence;
 	int rc, last = 0; /* last: no more will come, for this reason */
 
 	if (unlikely(!*c->owner))
@@ -346,9 +347,13 @@ static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *mess
 	if (max > INT32_MAX)
 		max = INT32_MAX;
 	for (;;) {
-		if (min > 1 && !last)
-			last = stream_end(c);
-		if (min <= 1 || last || available(&c->reader) >= min) {
+		if (min > 1) {
+			if (!last)
+				last = stream_end(c);
+			if (ring_read_tail(c->reader.ring, &seen, &sequence))
+				return damaged(c, -EBADMSG);
+		}
+		if (min <= 1 || last || (int64_t)(sequence - c->reader.sequence) >= (int64_t)min) {
 			rc = settle(c, collect(c, messages, max, to, capacity, at));
 			if (rc == -ERESTART)
 				continue;
@@ -358,8 +363,9 @@ static int wait_and_collect(struct mqshm_consumer *c, struct mqshm_message *mess
 				return rc;
 			if (last)
 				return READ_ONCE(c->reader.ring->info->dead) ? damaged(c, -ESTALE) : last;
+			seen = c->reader.tail;
 		}
-		rc = wait_for_data(c, &w, timeout_ms);
+		rc = wait_for_data(c, &w, seen, timeout_ms);
 		if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ESHUTDOWN || rc == -EOWNERDEAD)
 			last = rc;
 		else if (rc < 0)

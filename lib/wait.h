@@ -9,7 +9,8 @@
  *	}
  *
  * Inside, a round is: arm the word, fence, let the caller try once more, sleep. So whatever the caller looks at, it
- * looks between arming and sleeping (MO-2, MO-5), and no wake-up is lost. A sleep is never longer than
+ * looks between arming and sleeping (MO-2, MO-5), and no wake-up is lost. With for_data, where the backend can, the sleep arms
+ * the word, and looks at tail and epoch, after the caller's last try; what else there is must be told by mqshm_disturb(). A sleep is never longer than
  * mqshm_look_interval(): a waker may be killed, or stopped, between its store and waking.
  */
 #ifndef MQSHM_WAIT_H
@@ -38,7 +39,8 @@ struct mqshm_wait {
 	struct mqshm_armed *armed;
 	const __u64 *watch; /* spinning waits for this position to get to until; NULL: the caller looks itself */
 	uint64_t until;
-	bool for_data; /* watch is tail, and nothing but it, epoch and cancelled is waited for */
+	bool for_data; /* watch is tail, until 1 more than the caller saw in its last try, and nothing but it, epoch and cancelled is
+			* waited for */
 	bool seldom; /* look seldom while spinning: it is for the rate, not for the first one */
 	int (*check)(void *arg); /* is whom we wait for alive, are we? 0, 1: something changed, try again; -errno */
 	void *arg;

@@ -831,6 +831,44 @@ TEST(a_cancel_is_never_slept_over)
 	mqshm_consumer_close(cancelled_consumer);
 }
 
+static void pop_two_at_once(void *arg)
+{
+	struct edge *e = arg;
+	struct mqshm_consumer *c = consume(e->name, false);
+	struct mqshm_message m[2];
+	unsigned char buffer[2 * BLOCK];
+
+	SET(e->ready, 1);
+	EXPECT(mqshm_consumer_pop_batch(c, m, 2, 2, buffer, sizeof buffer, -1), 2);
+	mqshm_consumer_close(c);
+}
+
+/* A message that is not enough wakes, and no more than that. */
+TEST(who_waits_for_more_sleeps)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, 0);
+	struct mqshm_producer *p;
+	uint64_t before;
+	pid_t child;
+
+	edge = shared_memory(sizeof *edge);
+	edge->name = test_queue("more");
+	sleeps = shared_memory(sizeof *sleeps);
+	MUST(mqshm_producer_open(&p, edge->name, &q, NULL), 0);
+	child = spawn(pop_two_at_once, edge);
+	UNTIL(GET(edge->ready) && GET(*sleeps) > 0);
+	before = GET(*sleeps);
+	MUST(mqshm_producer_push(p, "1", 1, 0), 0);
+	UNTIL(GET(*sleeps) > before);
+	before = GET(*sleeps);
+	usleep(50000);
+	CHECK(GET(*sleeps) <= before + 1);
+	MUST(mqshm_producer_push(p, "2", 1, 0), 0);
+	join(child);
+	sleeps = NULL;
+	EXPECT(mqshm_producer_close(p), 0);
+}
+
 /* Else it would keep the module, and whatever hangs on the file. */
 TEST(a_child_keeps_no_descriptor)
 {
