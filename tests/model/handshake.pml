@@ -3,8 +3,9 @@
  * Sleeping and waking: no wake-up is lost. MO-2 (consumers sleep on data.word, who publishes wakes) and MO-5 (producers
  * sleep on room.word, a consumer that moves on wakes), the counting words, and the futex's compare.
  *
- * Stands for: mqshm_wait() and mqshm_wake(), FUTEX_WAIT and FUTEX_WAKE, the end of writer_publish() and finish(), the
- * end of reader_advance() and moved(), wait_for_room() with publish_need() and unblock(), wait_for_data().
+ * Stands for: mqshm_wait() and mqshm_wake(), FUTEX_WAIT and FUTEX_WAKE, handle_wait() and word_wake() of the module, the end
+ * of writer_publish() and finish(), the end of reader_advance() and moved(), wait_for_room() with publish_need() and
+ * unblock(), wait_for_data().
  *
  * There are no naps here, no spinning and no time: who sleeps is woken or sleeps for ever, and that Spin reports as an
  * invalid end state. A message is one position; the lock of the producers is a plain one (its own model is lock.pml).
@@ -16,6 +17,7 @@
  *	STOPPING		a consumer may stop for good (it lives, so it blocks the producer); then no producer may be
  *				asleep whose need it has met. Only with one producer: with two, the last one to wait says
  *				what it needs, and the other one's need is only met by a consumer that runs empty
+ *	FOR_DATA		consumers sleep as on the kernel backend: the call that sleeps arms the word, and looks at tail
  */
 #ifndef PRODUCERS
 #define PRODUCERS 2
@@ -122,6 +124,39 @@ inline sleep(word)
 	}
 #ifdef STOPPING
 end_asleep:
+#endif
+	sleeps[me] == 0
+}
+
+/* MQSHM_IOC_FOR_DATA: arm what was read before the last look, queue, fence, look once more. */
+inline sleep_for_data()
+{
+	if
+	:: value & 1
+	:: else ->
+		ARM(DATA, is, value, NEXT(value));
+		if
+		:: is == value || is == NEXT(value) -> value = NEXT(value)
+		:: else
+		fi
+	fi;
+	sleeps[me] = DATA + 1;
+	ARMED;
+	is = LOAD(DATA);
+	if
+	:: is != value -> sleeps[me] = 0
+	:: else ->
+#ifndef NO_LOOK_TAIL
+		is = LOAD(TAIL);
+		if
+		:: is > position -> sleeps[me] = 0
+		:: else
+		fi
+#endif
+	fi;
+	is = 0;
+#ifdef STOPPING
+end_asleep_for_data:
 #endif
 	sleeps[me] == 0
 }
@@ -262,7 +297,12 @@ proctype consumer(byte me)
 				:: else
 				fi
 			};
+#ifdef FOR_DATA
+			value = LOAD(DATA);
+			FENCE;
+#else
 			arm(DATA);
+#endif
 #ifndef NO_LOOK_DATA
 			atomic {
 				is = LOAD(TAIL);
@@ -272,7 +312,11 @@ proctype consumer(byte me)
 				fi
 			};
 #endif
+#ifdef FOR_DATA
+			sleep_for_data();
+#else
 			sleep(DATA);
+#endif
 			value = 0
 		od;
 		value = 0;

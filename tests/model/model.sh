@@ -95,6 +95,8 @@ holds "no wake-up is lost: data, 2 producers, 2 consumers" handshake -DRING=2
 holds "no wake-up is lost: room, 2 producers, 1 consumer" handshake -DFIRST=1 -DCONSUMERS=1
 holds "no wake-up is lost: room, 1 producer, 2 consumers" handshake -DFIRST=1 -DPRODUCERS=1
 holds "who has met a producer's need wakes it, even if it then stops" handshake -DPRODUCERS=1 -DRING=4 -DFIRST=4 -DSTOPPING
+holds "no wake-up is lost: data, who sleeps is armed on the way, 2 producers, 2 consumers" handshake -DRING=2 -DFOR_DATA
+breaks handshake "-DRING=2 -DFOR_DATA" NO_MO2_PUBLISH NO_MO2_ARM NO_LOOK_TAIL
 breaks handshake "-DRING=2" NO_MO2_PUBLISH NO_MO2_ARM NO_LOOK_DATA FLAG NO_COMPARE WAKE_ONE
 breaks handshake "-DPRODUCERS=1 -DMESSAGES=2 -DFIRST=1" NO_MO5_ADVANCE NO_MO5_ARM NO_LOOK_ROOM FLAG NO_COMPARE
 breaks handshake "-DPRODUCERS=1 -DRING=4 -DFIRST=4 -DSTOPPING" NO_ANEW
