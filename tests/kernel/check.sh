@@ -44,7 +44,8 @@ fill() # ROOT OUT SHORT
 	cp tests/kernel/guest_main.sh "$root/main"
 	seconds=${FUZZ_SECONDS:-$([[ -n $short ]] && echo 10 || echo 60)}
 	printf '%s\n' "limit=$((${PROGRAM_LIMIT:-180} + seconds)) scale=$MQSHM_TEST_SCALE" \
-		"export FUZZ_SECONDS=$seconds ${FUZZ_SEED:+FUZZ_SEED=$FUZZ_SEED}" > "$root/settings"
+		"export FUZZ_SECONDS=$seconds ${FUZZ_SEED:+FUZZ_SEED=$FUZZ_SEED}" \
+		"${MQSHM_TEST_SECONDS:+export MQSHM_TEST_SECONDS=$MQSHM_TEST_SECONDS}" > "$root/settings"
 	for backend in ${BACKENDS:-posix kernel}; do
 		for source in tests/{conformance,death,watch,merge,stage,manager}/*.c; do
 			name=${source#tests/} name=${name%.c}

@@ -17,7 +17,8 @@ BUILD=${BUILD:-build}
 export SELFTESTS=tests/kernel/debug/faults.c # needs what only these kernels have
 export BUILD KERNELS=${KERNELS:-6.1-kasan 6.1-kcsan} BACKENDS=kernel MQSHM_KERNEL_MEMORY=${MQSHM_KERNEL_MEMORY:-2048}
 # Slow as such a kernel is: some tests have limits of their own.
-export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-2} PROGRAM_LIMIT=${PROGRAM_LIMIT:-900} TEST_LIMIT=${TEST_LIMIT:-9000}
+export MQSHM_TEST_SCALE=${MQSHM_TEST_SCALE:-2} PROGRAM_LIMIT=${PROGRAM_LIMIT:-1800} TEST_LIMIT=${TEST_LIMIT:-14400}
+export MQSHM_TEST_SECONDS=900 SELFTEST_SECONDS=900
 
 # bug, and what the log says then; in this order, as lockdep ends itself with the first lock that is used wrongly.
 declare -A bugs=([kasan]='rcu|suspicious RCU usage

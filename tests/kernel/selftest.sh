@@ -4,8 +4,8 @@
 #
 #	tests/kernel/selftest.sh SOURCE OUT
 #
-# The kernel's own kselftest_harness.h is taken from Debian's package of its source, into the cache (see kernel.bash). A
-# source named *_32.c becomes a 32-bit program.
+# SELFTEST_SECONDS=60: how long each of its tests may take. The kernel's own kselftest_harness.h is taken from Debian's package
+# of its source, into the cache (see kernel.bash). A source named *_32.c becomes a 32-bit program.
 set -u
 # shellcheck source=tests/kernel/kernel.bash
 . tests/kernel/kernel.bash
@@ -23,7 +23,7 @@ if [[ ! -s $harness/kselftest_harness.h ]]; then
 	rm "$new"/*.deb
 	mkdir -p "$harness" && mv "$new"/*.h "$harness/" || exit 1
 fi
-flags=()
+flags=(${SELFTEST_SECONDS:+"-DSELFTEST_SECONDS=$SELFTEST_SECONDS"})
 # Only gcc-multilib, which refuses cross compilers, would say where <asm/> is.
 [[ $source == *_32.c ]] && flags+=(-m32 -idirafter "/usr/include/$(gcc -print-multiarch)")
 ${CC:-gcc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-sign-compare -Wno-unused-parameter -Wno-missing-field-initializers \

@@ -34,8 +34,11 @@
 #include "mqshm/abi.h"
 
 /* The guest is emulated, and may be without a processor for a while. */
+#ifndef SELFTEST_SECONDS
+#define SELFTEST_SECONDS 60
+#endif
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 60
+#define TEST_TIMEOUT_DEFAULT SELFTEST_SECONDS
 
 #define CONTROL "/dev/mqshm/control"
 #define USER 1000
