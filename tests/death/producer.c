@@ -90,7 +90,7 @@ static void consume(void *arg)
 				SET(s->deaths[me->number], told_at);
 			}
 			first_quiet = first_quiet ? first_quiet : test_now_ns();
-			REQUIRE(test_now_ns() - first_quiet < STALL_NS);
+			REQUIRE(test_now_ns() - first_quiet < stall_ns());
 			if (n == -EOWNERDEAD)
 				nap();
 			continue;
