@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -64,7 +65,15 @@ class Program:
         self.process.stdin.flush()
 
     def kill(self, number):
+        """Once it catches or ignores that: what it said last may be from before."""
+        while self.process.poll() is None and not self.minds(number):
+            time.sleep(0.01)
         self.process.send_signal(number)
+
+    def minds(self, number):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii", errors="replace") as status:
+            sets = [int(line.split()[1], 16) for line in status if line.startswith(("SigCgt:", "SigIgn:"))]
+        return any(s >> (number - 1) & 1 for s in sets)
 
     def end(self):
         """(status, what else it said, its stderr)"""
