@@ -156,7 +156,7 @@ static void expect_event(struct mqshm_watch *w, const char *queue, uint32_t type
 {
 	struct mqshm_watch_event e = { .type = 0 };
 
-	MUST(mqshm_watch_next(w, &e, 5000), 0);
+	MUST(mqshm_watch_next(w, &e, stall_ms()), 0);
 	CHECK_STR(e.queue, queue);
 	REQUIRE_EQ(e.type, type);
 }

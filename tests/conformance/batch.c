@@ -137,7 +137,7 @@ static void pop_slowly(void *arg)
 
 	SET(s->go, 1);
 	while (expect < 40) {
-		int n = CALL(mqshm_consumer_pop_batch(c, m, 5, 5, out, sizeof out, 5000));
+		int n = CALL(mqshm_consumer_pop_batch(c, m, 5, 5, out, sizeof out, stall_ms()));
 
 		REQUIRE_EQ(n, 5);
 		for (int i = 0; i < n; i++, expect++) {
@@ -160,8 +160,8 @@ TEST(a_batch_larger_than_the_ring_goes_through)
 	p = open_producer(s->name, &q);
 	reader = spawn(pop_slowly, s);
 	UNTIL(GET(s->go));
-	EXPECT(mqshm_producer_push_batch(p, iov, 40, 5000), 40);
-	EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+	EXPECT(mqshm_producer_push_batch(p, iov, 40, stall_ms()), 40);
+	EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	join(reader);
 	EXPECT(mqshm_producer_close(p), 0);
 	check_gone(s->name);

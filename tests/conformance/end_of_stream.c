@@ -23,7 +23,7 @@ static void pop(struct mqshm_consumer *c, uint64_t from, uint64_t to)
 		uint64_t value = ~i;
 
 		memset(&m, 0xa5, sizeof m);
-		MUST(mqshm_consumer_pop(c, &value, sizeof value, &m, 5000), 8);
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, &m, stall_ms()), 8);
 		REQUIRE_EQ(value, i);
 		REQUIRE_EQ(m.sequence, i);
 	}
@@ -105,7 +105,7 @@ TEST(crashed_is_told_until_a_new_producer_comes)
 			SET(s->pushed, 0);
 			kill_now(producer);
 			pop(c, s->from, s->from + 30); /* drained first */
-			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -EOWNERDEAD);
+			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -EOWNERDEAD);
 			expect_end(c, -EOWNERDEAD);
 			CHECK_EQ(STAT(s->name, producer_state), MQSHM_PRODUCER_CRASHED);
 		}
@@ -151,7 +151,7 @@ static void read_all(void *arg)
 
 	SET(s->reading, (uint32_t)getpid());
 	pop(c, 0, s->count);
-	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESHUTDOWN);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESHUTDOWN);
 	EXPECT(mqshm_consumer_close(c), 0);
 }
 
@@ -209,7 +209,7 @@ TEST(shared_streams_end_with_the_last_producer)
 	UNTIL(GET(s->pushed));
 	kill_now(dies);
 	pop(c, 5, 8);
-	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -EOWNERDEAD);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -EOWNERDEAD);
 	EXPECT(mqshm_consumer_close(c), 0);
 	check_gone(s->name);
 }
@@ -253,7 +253,7 @@ TEST(the_end_means_that_the_role_is_free)
 		UNTIL(GET(s->pushed));
 		pop(c, s->from, s->from + 1);
 		SET(s->leave, 1);
-		EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESHUTDOWN);
+		EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESHUTDOWN);
 		p = open_producer(s->name, NULL);
 		push(p, s->from + 1, s->from + 2);
 		pop(c, s->from + 1, s->from + 2);

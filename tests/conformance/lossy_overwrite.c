@@ -150,17 +150,17 @@ static void read_racing(void *arg)
 			nanosleep(&(struct timespec){ 0, (long)((r >> 8) % 300000) }, NULL);
 		memset(m, 0xa5, sizeof m);
 		if (way == 0) {
-			n = (int)CALL(mqshm_consumer_pop(c, out, BLOCK, m, 5000));
+			n = (int)CALL(mqshm_consumer_pop(c, out, BLOCK, m, stall_ms()));
 			if (n >= 0) {
 				REQUIRE_EQ(n, payload_size(m[0].sequence, BLOCK));
 				n = 1;
 			}
 		} else if (way == 1) {
-			n = CALL(mqshm_consumer_pop_batch(c, m, 1, 16, out, sizeof out, 5000));
+			n = CALL(mqshm_consumer_pop_batch(c, m, 1, 16, out, sizeof out, stall_ms()));
 		} else {
 			bool good = true;
 
-			n = CALL(mqshm_consumer_peek(c, m, 16, 5000));
+			n = CALL(mqshm_consumer_peek(c, m, 16, stall_ms()));
 			for (int i = 0; i < n; i++) /* advisory until confirmed */
 				good &= m[i].size <= BLOCK && payload_good(m[i].data, m[i].size, m[i].sequence);
 			if (n > 0) {

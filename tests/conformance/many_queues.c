@@ -93,22 +93,22 @@ static void *work(void *arg)
 	if (w->number < 2) {
 		struct mqshm_producer *p = open_producer(w->name, NULL);
 
-		CALL(mqshm_producer_wait_consumers(p, 2, 0, 5000));
+		CALL(mqshm_producer_wait_consumers(p, 2, 0, stall_ms()));
 		for (uint64_t i = 0; i < 50000; i++) {
 			value = i << 1 | (uint64_t)w->number;
-			MUST(mqshm_producer_push(p, &value, 8, 5000), 0);
+			MUST(mqshm_producer_push(p, &value, 8, stall_ms()), 0);
 		}
-		EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 		EXPECT(mqshm_producer_close(p), 0);
 	} else {
 		struct mqshm_consumer *c = open_consumer(w->name, NULL, MQSHM_FROM_OLDEST, 0);
 
 		for (int i = 0; i < 100000; i++) {
-			MUST(mqshm_consumer_pop(c, buffer, sizeof buffer, NULL, 5000), 8);
+			MUST(mqshm_consumer_pop(c, buffer, sizeof buffer, NULL, stall_ms()), 8);
 			memcpy(&value, buffer, 8);
 			REQUIRE_EQ(value >> 1, next[value & 1]++);
 		}
-		EXPECT(mqshm_consumer_pop(c, buffer, sizeof buffer, NULL, 5000), -ESHUTDOWN);
+		EXPECT(mqshm_consumer_pop(c, buffer, sizeof buffer, NULL, stall_ms()), -ESHUTDOWN);
 		EXPECT(mqshm_consumer_close(c), 0);
 	}
 	return NULL;
@@ -148,8 +148,8 @@ static void churn(void *arg)
 		snprintf(name, sizeof name, "%s%d", w->name, (int)(r % 3));
 		p = open_producer(name, &q);
 		c = open_consumer(name, &q, MQSHM_FROM_LATEST, MQSHM_LOSSY); /* else all could wait for all */
-		MUST(mqshm_producer_push(p, name, 5, 5000), 0);
-		CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000)), 5);
+		MUST(mqshm_producer_push(p, name, 5, stall_ms()), 0);
+		CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms())), 5);
 		CHECK_EQ(memcmp(out, name, 5), 0);
 		if (r & 256) {
 			EXPECT(mqshm_producer_close(p), 0);

@@ -20,7 +20,7 @@ static struct mqshm_consumer *open_named(const char *queue, const char *name, ui
 static void push_numbers(struct mqshm_producer *p, uint64_t from, uint64_t to)
 {
 	for (uint64_t i = from; i < to; i++)
-		MUST(mqshm_producer_push(p, &i, sizeof i, 5000), 0);
+		MUST(mqshm_producer_push(p, &i, sizeof i, stall_ms()), 0);
 }
 
 static void pop_numbers(struct mqshm_consumer *c, uint64_t from, uint64_t to)
@@ -28,7 +28,7 @@ static void pop_numbers(struct mqshm_consumer *c, uint64_t from, uint64_t to)
 	uint64_t value;
 
 	for (uint64_t i = from; i < to; i++) {
-		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 		REQUIRE_EQ(value, i);
 	}
 }
@@ -128,7 +128,7 @@ static void read_and_die(void *arg)
 	for (;;) {
 		if (s->batch) {
 			struct mqshm_message m[4];
-			int n = CALL(mqshm_consumer_peek(c, m, 4, 5000));
+			int n = CALL(mqshm_consumer_peek(c, m, 4, stall_ms()));
 
 			REQUIRE(n > 0);
 			for (int i = 0; i < n; i++) {
@@ -139,7 +139,7 @@ static void read_and_die(void *arg)
 			}
 			MUST(mqshm_consumer_release(c, (size_t)n), 0);
 		} else {
-			MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+			MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 			REQUIRE(value >= GET(s->begun)); /* never again */
 			SET(s->begun, value + 1);
 			SET(s->done, GET(s->done) + 1);
@@ -166,7 +166,7 @@ static void kill_workers(bool peek)
 		pid = spawn(read_and_die, s);
 		UNTIL(GET(s->ready) == 1);
 		while (next < most || next == 0) {
-			if (CALL(mqshm_producer_push(p, &next, sizeof next, 5000)) != 0)
+			if (CALL(mqshm_producer_push(p, &next, sizeof next, stall_ms())) != 0)
 				TEST_FAIL("push: %s", mqshm_last_error());
 			next++;
 		}
@@ -181,7 +181,7 @@ static void kill_workers(bool peek)
 
 		EXPECT(mqshm_consumer_resumed(c), 1);
 		EXPECT(mqshm_producer_close(p), 0);
-		while ((n = CALL(mqshm_consumer_pop(c, &value, sizeof value, &m, 5000))) == 8) {
+		while ((n = CALL(mqshm_consumer_pop(c, &value, sizeof value, &m, stall_ms()))) == 8) {
 			CHECK_EQ(value, m.sequence);
 			if (peek)
 				REQUIRE(m.sequence <= s->done);

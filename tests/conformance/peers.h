@@ -26,6 +26,11 @@ static inline uint64_t stall_ns(void)
 	return getenv("MQSHM_TEST_SECONDS") ? 10 * (uint64_t)STALL_NS : STALL_NS;
 }
 
+static inline int stall_ms(void)
+{
+	return (int)(stall_ns() / 1000000);
+}
+
 /* The value of a call that must leave errno alone. */
 #define CALL(expr)                                                        \
 	({                                                                \

@@ -49,17 +49,17 @@ TEST(unlinked_behind_our_back)
 			MUST(mqshm_producer_push(p, "x", 1, 0), 0);
 		REQUIRE_EQ(unlink(path_of(name)), 0);
 		if (round < 2) { /* who waits notices */
-			EXPECT(mqshm_producer_push(p, "y", 1, 5000), -ESTALE);
+			EXPECT(mqshm_producer_push(p, "y", 1, stall_ms()), -ESTALE);
 			CHECK_STR(mqshm_last_error(), "unlinked");
 			for (int i = 0; i < 4; i++)
 				EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 1);
-			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESTALE);
+			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESTALE);
 		} else {
 			for (int i = 0; i < 4; i++)
 				EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 1);
-			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESTALE);
+			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESTALE);
 			CHECK_STR(mqshm_last_error(), "unlinked");
-			EXPECT(mqshm_producer_push(p, "y", 1, 5000), -ESTALE);
+			EXPECT(mqshm_producer_push(p, "y", 1, stall_ms()), -ESTALE);
 		}
 		EXPECT(mqshm_producer_push(p, "y", 1, 0), -ESTALE);
 		fresh = open_producer(name, &q); /* a new queue; the old handles don't touch it */
@@ -84,7 +84,7 @@ TEST(gone_for_every_form_of_pop)
 		char out[32];
 
 		REQUIRE_EQ(unlink(path_of(name)), 0);
-		EXPECT(mqshm_producer_wait_consumers(p, 2, 0, 5000), -ESTALE); /* notices, and ends its role */
+		EXPECT(mqshm_producer_wait_consumers(p, 2, 0, stall_ms()), -ESTALE); /* notices, and ends its role */
 		if (form == 0)
 			EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), -ESTALE);
 		else if (form == 1)
@@ -257,11 +257,11 @@ TEST(a_descriptor_that_was_closed_costs_the_role_and_no_more)
 	REQUIRE_EQ(syscall(SYS_close_range, 3, ~0u, 0), 0);
 	for (int i = 0; i < 20; i++) /* the numbers are somebody else's now */
 		zero = open("/dev/zero", O_RDONLY);
-	EXPECT(mqshm_producer_push(p, "x", 1, 5000), -ESTALE);
+	EXPECT(mqshm_producer_push(p, "x", 1, stall_ms()), -ESTALE);
 	CHECK_STR(mqshm_last_error(), "closed by this process");
 	for (int i = 0; i < 4; i++)
 		EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 1);
-	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESTALE);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESTALE);
 	EXPECT(mqshm_producer_close(p), 0);
 	EXPECT(mqshm_consumer_close(c), 0);
 	CHECK_EQ(fcntl(zero, F_GETFD), 0);

@@ -87,8 +87,8 @@ static void push_as_nobody(void *arg)
 	become_nobody();
 	p = open_producer(s->name, NULL);
 	for (uint64_t i = 0; i < 100; i++)
-		MUST(mqshm_producer_push(p, &i, sizeof i, 5000), 0);
-	EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		MUST(mqshm_producer_push(p, &i, sizeof i, stall_ms()), 0);
+	EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	SET(s->ready, 1);
 	UNTIL(GET(s->go));
 	EXPECT(mqshm_producer_close(p), 0); /* the last user, who may not unlink */
@@ -131,7 +131,7 @@ static void two_users(void)
 	c = open_consumer(s->name, &q, MQSHM_FROM_OLDEST, 0);
 	other = spawn(push_as_nobody, s);
 	for (uint64_t i = 0; i < 100; i++) {
-		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 		CHECK_EQ(value, i);
 	}
 	UNTIL(GET(s->ready));
@@ -255,7 +255,7 @@ TEST(a_producer_in_another_pid_namespace)
 	}
 	UNTIL(GET(s->ready));
 	for (uint64_t i = 0; i < 3; i++) {
-		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 		CHECK_EQ(value, i);
 	}
 	/* Alive: not mistaken for our own pid 1, nor for one who is not there. */
@@ -266,7 +266,7 @@ TEST(a_producer_in_another_pid_namespace)
 	EXPECT(mqshm_queue_gc(s->name, NULL, NULL), 0);
 	EXPECT(mqshm_queue_remove(s->name, 0), -EBUSY);
 	kill_now(other);
-	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), -EOWNERDEAD);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), -EOWNERDEAD);
 	p = open_producer(s->name, NULL);
 	EXPECT(mqshm_producer_close(p), 0);
 	EXPECT(mqshm_consumer_close(c), 0);

@@ -58,17 +58,17 @@ static void read_two_then_stop(void *arg)
 	ssize_t n;
 
 	SET(s->ready, 1);
-	MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
-	MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+	MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
+	MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 	EXPECT(mqshm_consumer_demoted(c), 0);
 	SET(s->ready, 2);
 	raise(SIGSTOP);
 	if (GET(s->go) == 1) { /* evicted */
-		EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), -ECONNABORTED);
+		EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), -ECONNABORTED);
 		CHECK_STR(mqshm_last_error(), "evicted");
 		EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -ECONNABORTED);
 	} else {
-		while ((n = CALL(mqshm_consumer_pop(c, &value, sizeof value, &m, 5000))) == 8) {
+		while ((n = CALL(mqshm_consumer_pop(c, &value, sizeof value, &m, stall_ms()))) == 8) {
 			REQUIRE(m.sequence >= next);
 			CHECK_EQ(value, m.sequence);
 			s->missed += m.sequence - next;
@@ -93,7 +93,7 @@ static void wait_stopped(pid_t pid)
 static uint64_t push_numbers(struct mqshm_producer *p, uint64_t from, uint64_t count)
 {
 	for (uint64_t i = from; i < from + count; i++)
-		MUST(mqshm_producer_push(p, &i, sizeof i, 5000), 0);
+		MUST(mqshm_producer_push(p, &i, sizeof i, stall_ms()), 0);
 	return from + count;
 }
 
@@ -139,7 +139,7 @@ TEST(blocks_by_default_and_stat_says_who_and_since_when)
 	SET(s->go, 2);
 	kill(pid, SIGKILL);
 	REQUIRE_EQ(waitpid(pid, NULL, 0), pid);
-	MUST(mqshm_producer_push(p, &next, sizeof next, 5000), 0);
+	MUST(mqshm_producer_push(p, &next, sizeof next, stall_ms()), 0);
 	EXPECT(mqshm_producer_close(p), 0);
 	check_gone(s->name);
 }

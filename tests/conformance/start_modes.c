@@ -169,7 +169,7 @@ static void push_on(void *arg)
 
 	for (uint64_t i = 0; !GET(s->stop); i++) {
 		payload_fill(in, BLOCK, i);
-		MUST(mqshm_producer_push(p, in, BLOCK, 5000), 0);
+		MUST(mqshm_producer_push(p, in, BLOCK, stall_ms()), 0);
 		SET(s->pushed, i + 1);
 	}
 	EXPECT(mqshm_producer_close(p), 0);
@@ -193,7 +193,7 @@ static void join_under_load(uint32_t nodes)
 		struct mqshm_message m;
 
 		for (int j = 0; j < 20; j++) {
-			MUST(mqshm_consumer_pop(c, out, sizeof out, &m, 5000), BLOCK);
+			MUST(mqshm_consumer_pop(c, out, sizeof out, &m, stall_ms()), BLOCK);
 			REQUIRE(payload_good(out, BLOCK, m.sequence));
 			if (j == 0 && start == MQSHM_FROM_BEGINNING && i % 7)
 				CHECK_EQ(m.sequence, missed);
@@ -251,7 +251,7 @@ static void join_a_stopped_producer(uint32_t nodes)
 		REQUIRE_EQ(kill(producer, SIGCONT), 0);
 		for (int j = 0; j < 10; j++)
 			for (int k = 1; k >= 0; k--) { /* who started behind first, else it keeps the ring full */
-				MUST(mqshm_consumer_pop(c[k], out, sizeof out, &m, 5000), BLOCK);
+				MUST(mqshm_consumer_pop(c[k], out, sizeof out, &m, stall_ms()), BLOCK);
 				REQUIRE(payload_good(out, BLOCK, m.sequence));
 				REQUIRE(j == 0 || m.sequence == expect[k]);
 				expect[k] = m.sequence + 1;

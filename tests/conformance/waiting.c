@@ -42,16 +42,16 @@ TEST(for_consumers_attached_or_ever)
 	EXPECT(mqshm_producer_wait_consumers(p, 1, MQSHM_EVER, 0), -EAGAIN);
 	consumer = spawn(attach_when_told, s);
 	SET(s->go, 1);
-	EXPECT(mqshm_producer_wait_consumers(p, 1, MQSHM_EVER, 5000), 0);
+	EXPECT(mqshm_producer_wait_consumers(p, 1, MQSHM_EVER, stall_ms()), 0);
 	UNTIL(STAT(s->name, consumer_count) == 0);
 	EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN); /* it has left ... */
 	EXPECT(mqshm_producer_wait_consumers(p, 1, MQSHM_EVER, 0), 0); /* ... but was there */
 	EXPECT(mqshm_producer_wait_consumers(p, 2, MQSHM_EVER, 0), -EAGAIN);
 	SET(s->go, 2);
-	EXPECT(mqshm_producer_wait_consumers(p, 2, MQSHM_EVER, 5000), 0);
+	EXPECT(mqshm_producer_wait_consumers(p, 2, MQSHM_EVER, stall_ms()), 0);
 	UNTIL(GET(s->step) == 2 && STAT(s->name, consumer_count) == 0);
 	SET(s->go, 3);
-	EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 5000), 0);
+	EXPECT(mqshm_producer_wait_consumers(p, 1, 0, stall_ms()), 0);
 	EXPECT(mqshm_producer_wait_consumers(p, 3, MQSHM_EVER, 0), 0);
 	SET(s->go, 4);
 	join(consumer);
@@ -69,7 +69,7 @@ static void read_when_told(void *arg)
 	SET(s->step, 1);
 	UNTIL(GET(s->go) == 1);
 	for (uint64_t i = 0; i < 3; i++) {
-		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 		SET(s->step, 2 + (uint32_t)i);
 	}
 	UNTIL(GET(s->go) == 2);
@@ -95,12 +95,12 @@ TEST(until_all_is_read_by_all)
 			MUST(mqshm_producer_push(p, &i, sizeof i, 0), 0);
 		EXPECT(mqshm_producer_wait_drained(p, 0), -EAGAIN);
 		SET(s->go, 1);
-		EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 		UNTIL(GET(s->step) == 4);
 		MUST(mqshm_producer_push(p, s, 8, 0), 0);
 		EXPECT(mqshm_producer_wait_drained(p, 20), -ETIMEDOUT);
 		SET(s->go, 2); /* one who leaves, or dies, does not count */
-		EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 		join(consumer);
 		EXPECT(mqshm_producer_close(p), 0);
 		check_gone(s->name);
@@ -117,8 +117,8 @@ static void wait_for_it(void *arg)
 	SET(s->step, 1);
 	MUST(mqshm_consumer_open(&c, s->name, NULL, &o), 0);
 	SET(s->step, 2);
-	CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000)), 5);
-	CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000)), -ESHUTDOWN);
+	CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms())), 5);
+	CHECK_EQ(CALL(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms())), -ESHUTDOWN);
 	EXPECT(mqshm_consumer_close(c), 0);
 }
 
@@ -148,9 +148,9 @@ TEST(for_a_queue_that_does_not_exist_yet)
 			UNTIL(asleep(consumers[i]));
 		CHECK_EQ(GET(s->step), 0);
 		p = open_producer(s->name, &q);
-		EXPECT(mqshm_producer_wait_consumers(p, 3, 0, 5000), 0);
+		EXPECT(mqshm_producer_wait_consumers(p, 3, 0, stall_ms()), 0);
 		MUST(mqshm_producer_push(p, "hello", 5, 0), 0);
-		EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 		EXPECT(mqshm_producer_close(p), 0);
 		EXPECT(mqshm_producer_close(other), 0);
 		for (int i = 0; i < 3; i++)
@@ -199,7 +199,7 @@ TEST(every_message_wakes_its_sleeper)
 	MUST(mqshm_consumer_open(&c, s->other, &q, &consumer), 0);
 	MUST(mqshm_producer_open(&p, s->name, NULL, &never_spin), 0);
 	peer = spawn(answer, s);
-	MUST(mqshm_producer_wait_consumers(p, 1, 0, 5000), 0);
+	MUST(mqshm_producer_wait_consumers(p, 1, 0, stall_ms()), 0);
 	for (uint64_t i = 0; i < ROUNDS; i++) {
 		MUST(mqshm_producer_push(p, &i, sizeof i, -1), 0);
 		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, -1), 8);

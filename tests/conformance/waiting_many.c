@@ -40,7 +40,7 @@ static bool readable(int fd)
 
 static void push_number(struct mqshm_producer *p, uint64_t value)
 {
-	MUST(mqshm_producer_push(p, &value, sizeof value, 5000), 0);
+	MUST(mqshm_producer_push(p, &value, sizeof value, stall_ms()), 0);
 }
 
 static uint64_t pop_number(struct mqshm_consumer *c)
@@ -77,7 +77,7 @@ TEST(results_of_all_kinds)
 	CHECK(items[0].result == 0 && items[1].result == 1 && items[2].result == 1 && items[3].result == 0);
 	EXPECT(mqshm_wait_any(&items[3], 1, 10), -ETIMEDOUT); /* b is full */
 	CHECK_EQ(pop_number(c[1]), 1);
-	EXPECT(mqshm_wait_any(&items[3], 1, 5000), 1);
+	EXPECT(mqshm_wait_any(&items[3], 1, stall_ms()), 1);
 	EXPECT(mqshm_producer_close(p[0]), 0);
 	items[2].producer = NULL;
 	EXPECT(mqshm_wait_any(items, 3, 0), 2);
@@ -136,7 +136,7 @@ static void wait_for_the_chosen(int count, int rounds)
 	for (int round = 1; round <= rounds; round++) {
 		s->chosen = (uint32_t)(test_random(&seed) % (uint64_t)count);
 		SET(s->round, (uint32_t)round);
-		MUST(mqshm_wait_any(items, (size_t)count, 5000), 1);
+		MUST(mqshm_wait_any(items, (size_t)count, stall_ms()), 1);
 		for (int i = 0; i < count; i++)
 			CHECK_EQ(items[i].result, i == (int)s->chosen);
 		CHECK_EQ(pop_number(items[s->chosen].consumer), round);
@@ -144,7 +144,7 @@ static void wait_for_the_chosen(int count, int rounds)
 	s->chosen = UINT32_MAX;
 	SET(s->round, GET(s->round) + 1);
 	join(pid);
-	EXPECT(mqshm_wait_any(items, (size_t)count, 5000), count); /* all have ended */
+	EXPECT(mqshm_wait_any(items, (size_t)count, stall_ms()), count); /* all have ended */
 	for (int i = 0; i < count; i++) {
 		CHECK_EQ(items[i].result, -ESHUTDOWN);
 		EXPECT(mqshm_consumer_close(items[i].consumer), 0);
@@ -319,7 +319,7 @@ TEST(a_held_lock_is_waited_for)
 	EXPECT(mqshm_producer_push(b, &value, sizeof value, 0), -EAGAIN);
 	EXPECT(mqshm_wait_any(&item, 1, 20), -ETIMEDOUT);
 	EXPECT(mqshm_producer_commit(a, 8), 0);
-	EXPECT(mqshm_wait_any(&item, 1, 5000), 1);
+	EXPECT(mqshm_wait_any(&item, 1, stall_ms()), 1);
 	UNTIL(readable(fd));
 	push_number(b, 2);
 	EXPECT(mqshm_producer_close(a), 0);
@@ -357,7 +357,7 @@ TEST(a_death_is_told)
 	CHECK(!readable(fd));
 	kill_now(pid);
 	UNTIL(readable(fd));
-	EXPECT(mqshm_wait_any(&item, 1, 5000), 1);
+	EXPECT(mqshm_wait_any(&item, 1, stall_ms()), 1);
 	CHECK_EQ(item.result, -EOWNERDEAD);
 	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -EOWNERDEAD);
 	EXPECT(mqshm_consumer_close(c), 0);
@@ -411,7 +411,7 @@ TEST(a_slow_consumers_time_is_kept)
 	while (CALL(mqshm_producer_push(p, &value, sizeof value, 0)) == -EAGAIN) {
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 
-		REQUIRE_EQ(poll(&poll_fd, 1, 5000), 1);
+		REQUIRE_EQ(poll(&poll_fd, 1, stall_ms()), 1);
 	}
 	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -ECONNABORTED);
 	EXPECT(mqshm_consumer_close(c), 0);
@@ -437,7 +437,7 @@ static void echo_by_epoll(void *arg)
 
 	REQUIRE(!epoll_ctl(epoll, EPOLL_CTL_ADD, CALL(mqshm_consumer_fd(c)), &event));
 	for (;;) {
-		REQUIRE_EQ(epoll_wait(epoll, &event, 1, 5000), 1);
+		REQUIRE_EQ(epoll_wait(epoll, &event, 1, stall_ms()), 1);
 		while ((n = CALL(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0))) == 8)
 			push_number(p, value);
 		if (n == -ESHUTDOWN)
@@ -450,7 +450,7 @@ static void echo_by_epoll(void *arg)
 
 TEST(no_wake_up_is_lost)
 {
-	struct echo e = { test_queue("there"), test_queue("back"), 5000 };
+	struct echo e = { test_queue("there"), test_queue("back"), stall_ms() };
 	struct mqshm_queue_options q = geometry(2, 8, 0);
 	struct mqshm_producer *p = open_producer(e.there, &q);
 	struct mqshm_wait_item item;
@@ -460,7 +460,7 @@ TEST(no_wake_up_is_lost)
 	item = for_consumer(c);
 	for (uint64_t i = 0; i < e.rounds; i++) {
 		push_number(p, i);
-		MUST(mqshm_wait_any(&item, 1, 5000), 1);
+		MUST(mqshm_wait_any(&item, 1, stall_ms()), 1);
 		REQUIRE_EQ(pop_number(c), i);
 	}
 	EXPECT(mqshm_producer_close(p), 0);
@@ -511,22 +511,22 @@ TEST(cancel_from_a_thread_and_from_a_signal_handler)
 
 	for (int i = 0; i < 3; i++) { /* asleep */
 		REQUIRE(!pthread_create(&thread, NULL, cancel_soon, NULL));
-		EXPECT(i == 1 ? mqshm_wait_any(&item, 1, 5000) : mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000),
+		EXPECT(i == 1 ? mqshm_wait_any(&item, 1, stall_ms()) : mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()),
 		       -ECANCELED);
 		REQUIRE(!pthread_join(thread, NULL));
 		EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 1), -ETIMEDOUT); /* once */
 	}
 	mqshm_consumer_cancel(c); /* before */
 	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -EAGAIN); /* is no wait */
-	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), -ECANCELED);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), -ECANCELED);
 	signal(SIGUSR1, cancel_in_handler);
 	raise(SIGUSR1); /* between two naps, so to speak */
-	EXPECT(mqshm_wait_any(&item, 1, 5000), -ECANCELED);
+	EXPECT(mqshm_wait_any(&item, 1, stall_ms()), -ECANCELED);
 	EXPECT(mqshm_wait_any(&item, 1, 1), -ETIMEDOUT);
 	for (int i = 0; i < MANY; i++)
 		many[i] = for_consumer(i == 150 ? c : open_consumer(name, NULL, 0, MQSHM_LOSSY));
 	REQUIRE(!pthread_create(&thread, NULL, cancel_soon, NULL));
-	EXPECT(mqshm_wait_any(many, MANY, 5000), -ECANCELED);
+	EXPECT(mqshm_wait_any(many, MANY, stall_ms()), -ECANCELED);
 	REQUIRE(!pthread_join(thread, NULL));
 	for (int i = 0; i < MANY; i++)
 		if (i != 150)
@@ -537,9 +537,9 @@ TEST(cancel_from_a_thread_and_from_a_signal_handler)
 	producer_to_cancel = p;
 	for (int i = 0; i < 3; i++) {
 		REQUIRE(!pthread_create(&thread, NULL, cancel_soon, NULL));
-		EXPECT(i == 0   ? mqshm_producer_push(p, &value, sizeof value, 5000)
-		       : i == 1 ? mqshm_producer_wait_drained(p, 5000)
-				: mqshm_producer_wait_consumers(p, 2, 0, 5000),
+		EXPECT(i == 0   ? mqshm_producer_push(p, &value, sizeof value, stall_ms())
+		       : i == 1 ? mqshm_producer_wait_drained(p, stall_ms())
+				: mqshm_producer_wait_consumers(p, 2, 0, stall_ms()),
 		       -ECANCELED);
 		REQUIRE(!pthread_join(thread, NULL));
 	}
@@ -550,7 +550,7 @@ TEST(cancel_from_a_thread_and_from_a_signal_handler)
 	producer_to_cancel = open_producer(name, &q);
 	EXPECT(mqshm_producer_reserve(p, 8, &place, 0), 0);
 	REQUIRE(!pthread_create(&thread, NULL, cancel_soon, NULL));
-	EXPECT(mqshm_producer_push(producer_to_cancel, &value, sizeof value, 5000), -ECANCELED);
+	EXPECT(mqshm_producer_push(producer_to_cancel, &value, sizeof value, stall_ms()), -ECANCELED);
 	REQUIRE(!pthread_join(thread, NULL));
 	EXPECT(mqshm_producer_close(producer_to_cancel), 0);
 	EXPECT(mqshm_producer_close(p), 0);

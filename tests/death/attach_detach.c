@@ -128,7 +128,7 @@ TEST(beside_those_who_stay)
 			;
 		start = recovery_kill(&recovery, victim, &s->in_op);
 		for (int j = 0; j < 20; j++)
-			MUST(mqshm_producer_push(keep, &j, sizeof j, 5000), 0);
+			MUST(mqshm_producer_push(keep, &j, sizeof j, stall_ms()), 0);
 		recovery_add(&recovery, start);
 		while (CALL(mqshm_consumer_pop(c, &value, sizeof value, &m, 0)) > 0) {
 			REQUIRE(m.sequence >= next);

@@ -22,15 +22,15 @@ static void push_on(void *arg)
 	struct mqshm_producer *p = open_producer(s->name, NULL);
 	unsigned char in[BLOCK];
 
-	EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 5000), 0);
+	EXPECT(mqshm_producer_wait_consumers(p, 1, 0, stall_ms()), 0);
 	for (uint64_t i = 0; !GET(s->stop); i++) {
 		size_t size = payload_size(i, BLOCK);
 
 		payload_fill(in, size, i);
-		MUST(mqshm_producer_push(p, in, size, 5000), 0);
+		MUST(mqshm_producer_push(p, in, size, stall_ms()), 0);
 		SET(s->pushed, i + 1);
 	}
-	EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+	EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	EXPECT(mqshm_producer_close(p), 0);
 }
 
@@ -45,7 +45,7 @@ static void survive(void *arg)
 	ADD(s->ready, 1);
 	for (uint64_t next = 0;; next++) {
 		memset(&m, 0xa5, sizeof m);
-		n = CALL(mqshm_consumer_pop(c, out, sizeof out, &m, 5000));
+		n = CALL(mqshm_consumer_pop(c, out, sizeof out, &m, stall_ms()));
 		if (n == -ESHUTDOWN)
 			break;
 		REQUIRE_EQ(n, payload_size(next, BLOCK));
@@ -70,13 +70,13 @@ static void read_until_killed(void *arg)
 
 		memset(m, 0xa5, sizeof m);
 		if (round % 3 == 0) {
-			REQUIRE(IN_OP(s->in_op, mqshm_consumer_pop(c, out, BLOCK, m, 5000)) >= 0);
+			REQUIRE(IN_OP(s->in_op, mqshm_consumer_pop(c, out, BLOCK, m, stall_ms())) >= 0);
 			m[0].data = out;
 			n = 1;
 		} else if (round % 3 == 1) {
-			n = IN_OP(s->in_op, mqshm_consumer_pop_batch(c, m, 3, 8, out, sizeof out, 5000));
+			n = IN_OP(s->in_op, mqshm_consumer_pop_batch(c, m, 3, 8, out, sizeof out, stall_ms()));
 		} else {
-			n = IN_OP(s->in_op, mqshm_consumer_peek(c, m, 8, 5000));
+			n = IN_OP(s->in_op, mqshm_consumer_peek(c, m, 8, stall_ms()));
 		}
 		REQUIRE(n > 0);
 		for (int i = 0; i < n; i++) {
@@ -144,14 +144,14 @@ TEST(all_slots_are_free_again_after_a_massacre)
 
 		for (int i = 0; i < 16; i++)
 			victims[i] = spawn(read_until_killed, s);
-		EXPECT(mqshm_producer_wait_consumers(p, (unsigned)ever + 16, MQSHM_EVER, 5000), 0);
+		EXPECT(mqshm_producer_wait_consumers(p, (unsigned)ever + 16, MQSHM_EVER, stall_ms()), 0);
 		EXPECT(mqshm_consumer_open(&c, s->name, NULL, NULL), -EBUSY);
 		CHECK(c == NULL);
 		CHECK_STR(mqshm_last_error(), "16 consumers");
 		for (int i = 0; i < 16; i++)
 			kill_now(victims[i]);
 		MUST(mqshm_producer_wait_consumers(p, 1, 0, 0), -EAGAIN); /* the dead don't count */
-		MUST(mqshm_producer_wait_drained(p, 5000), 0);
+		MUST(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	}
 	CHECK_EQ(STAT(s->name, consumers_ever), 80);
 	EXPECT(mqshm_producer_close(p), 0);
@@ -171,7 +171,7 @@ TEST(calls_that_never_wait_see_it)
 		s->name = test_queue("try");
 		p = open_producer(s->name, &q);
 		victim = spawn(read_until_killed, s);
-		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 5000), 0);
+		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, stall_ms()), 0);
 		REQUIRE_EQ(kill(victim, SIGSTOP), 0);
 		for (uint64_t i = 0; i < 100; i++) {
 			payload_fill(in, payload_size(i, BLOCK), i);

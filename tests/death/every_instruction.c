@@ -37,7 +37,7 @@ static void pop_next(struct mqshm_consumer *c, uint64_t *next)
 	unsigned char out[BLOCK];
 	struct mqshm_message m;
 
-	MUST(mqshm_consumer_pop(c, out, sizeof out, &m, 5000), payload_size(*next, BLOCK));
+	MUST(mqshm_consumer_pop(c, out, sizeof out, &m, stall_ms()), payload_size(*next, BLOCK));
 	REQUIRE_EQ(m.sequence, *next);
 	REQUIRE(payload_good(out, m.size, *next));
 	++*next;
@@ -63,8 +63,8 @@ static void push_traced(void *arg)
 	while (!GET(s->stop))
 		;
 	for (int i = 0; i < 5 * NODES; i++)
-		push_within(p, s, 5000);
-	EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+		push_within(p, s, stall_ms());
+	EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	EXPECT(mqshm_producer_close(p), 0);
 }
 
@@ -194,7 +194,7 @@ TEST(of_a_push_during_which_a_consumer_joins)
 			EXPECT(mqshm_consumer_close(lossy), 0);
 			SET(s->stop, 1);
 			REQUIRE_EQ(ptrace(PTRACE_DETACH, victim, NULL, NULL), 0);
-			MUST(mqshm_consumer_pop(c, out, sizeof out, &m, 5000), payload_size(m.sequence, BLOCK));
+			MUST(mqshm_consumer_pop(c, out, sizeof out, &m, stall_ms()), payload_size(m.sequence, BLOCK));
 			REQUIRE(payload_good(out, m.size, m.sequence));
 			next = m.sequence + 1;
 			REQUIRE(start == MQSHM_FROM_LATEST ? next >= 2 * NODES + 2 : next <= 2 * NODES + 2);
@@ -223,7 +223,7 @@ static void pop_all_traced(void *arg)
 	while (n == -EAGAIN)
 		n = mqshm_consumer_pop(c, out, sizeof out, NULL, 0);
 	CHECK_EQ(n, payload_size(0, BLOCK)); /* the end is never told before what was pushed */
-	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, 5000), -ESHUTDOWN);
+	EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESHUTDOWN);
 	EXPECT(mqshm_consumer_close(c), 0);
 }
 

@@ -138,11 +138,11 @@ static void family(int how)
 	else
 		kill_now(parent);
 	/* The child lives, with all that it inherited; its parent's roles do not. */
-	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), -EOWNERDEAD);
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), -EOWNERDEAD);
 	CHECK_EQ(kill(GET(s->child), 0), 0);
 	p = open_producer(s->name, NULL);
 	for (uint64_t i = 0; i < 4 * NODES; i++) { /* further than the dead cursor */
-		MUST(mqshm_producer_push(p, &i, sizeof i, 5000), 0);
+		MUST(mqshm_producer_push(p, &i, sizeof i, stall_ms()), 0);
 		MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), 8);
 		CHECK_EQ(value, i);
 	}

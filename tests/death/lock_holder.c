@@ -57,7 +57,7 @@ static void push_on(void *arg)
 	for (uint64_t i = 0; !GET(s->stop); i++) {
 		size_t size = fill(in, me->number, i);
 
-		MUST(mqshm_producer_push(p, in, size, 5000), 0);
+		MUST(mqshm_producer_push(p, in, size, stall_ms()), 0);
 		SET(s->pushed[me->number], i + 1);
 	}
 	EXPECT(mqshm_producer_close(p), 0);
@@ -76,9 +76,9 @@ static void push_until_killed(void *arg)
 		size_t size = fill(in, PRODUCERS + life, i);
 
 		if (i % 2) {
-			REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_push(p, in, size, 5000)), 0);
+			REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_push(p, in, size, stall_ms())), 0);
 		} else {
-			REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_reserve(p, BLOCK, &data, 5000)), 0);
+			REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_reserve(p, BLOCK, &data, stall_ms())), 0);
 			SET(s->holds, 1);
 			SET(s->in_op, 1);
 			memset(data, 0xff, BLOCK);  /* seen, it would be nobody's */
@@ -87,7 +87,7 @@ static void push_until_killed(void *arg)
 			if (i % 8 == 0) {
 				SET(s->holds, 0);
 				REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_abort(p)), 0);
-				REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_push(p, in, size, 5000)), 0);
+				REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_push(p, in, size, stall_ms())), 0);
 			} else {
 				memcpy(data, in, size);
 				REQUIRE_EQ(IN_OP(s->in_op, mqshm_producer_commit(p, size)), 0);
@@ -108,7 +108,7 @@ static void consume(void *arg)
 
 	ADD(s->ready, 1);
 	for (uint64_t next = 0;; next++) {
-		ssize_t n = CALL(mqshm_consumer_pop(c, out, sizeof out, &m, 5000));
+		ssize_t n = CALL(mqshm_consumer_pop(c, out, sizeof out, &m, stall_ms()));
 		struct head head;
 		uint64_t *seen;
 
@@ -238,7 +238,7 @@ TEST(stopped_it_is_not_robbed)
 
 	SET(s->stop, 1);
 	REQUIRE_EQ(kill(stopped, SIGCONT), 0);
-	EXPECT(mqshm_producer_push(p, "after", 6, 5000), 0);
+	EXPECT(mqshm_producer_push(p, "after", 6, stall_ms()), 0);
 	join(stopped);
 	join(waits);
 	MUST(mqshm_consumer_pop(c, out, sizeof out, NULL, 0), 8); /* the holder's comes first */

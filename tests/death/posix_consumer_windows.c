@@ -47,13 +47,13 @@ static void consumer_dies(void (*window)(struct mqshm_ring *))
 	for (int round = 0; round < 5; round++) {
 		for (int i = 0; i < NODES; i++, s->pushed++) {
 			payload_fill(byte, BLOCK, s->pushed);
-			MUST(mqshm_producer_push(p, byte, BLOCK, 5000), 0);
+			MUST(mqshm_producer_push(p, byte, BLOCK, stall_ms()), 0);
 			if (i == NODES / 2)
 				die_in_it(s);
 		}
 		read_some(c, &next, NODES);
 	}
-	EXPECT(mqshm_producer_wait_drained(p, 5000), 0);
+	EXPECT(mqshm_producer_wait_drained(p, stall_ms()), 0);
 	second = open_consumer(s->name, NULL, MQSHM_FROM_LATEST, 0); /* in its slot */
 	EXPECT(mqshm_consumer_close(second), 0);
 	EXPECT(mqshm_producer_close(p), 0);

@@ -112,17 +112,17 @@ static void producer_dies(void (*window)(struct mqshm_ring *), uint32_t flags, i
 			if (s->pushed - next == NODES)
 				read_some(c, &next, 1 + i % NODES);
 			payload_fill(byte, BLOCK, s->pushed);
-			MUST(mqshm_producer_push(p, byte, BLOCK, 5000), 0);
+			MUST(mqshm_producer_push(p, byte, BLOCK, stall_ms()), 0);
 			s->pushed++;
 		}
 		EXPECT(mqshm_producer_close(p), 0);
 		read_some(c, &next, s->pushed - next);
-		EXPECT(mqshm_consumer_pop(c, byte, sizeof byte, NULL, 5000), -ESHUTDOWN);
+		EXPECT(mqshm_consumer_pop(c, byte, sizeof byte, NULL, stall_ms()), -ESHUTDOWN);
 		/* And when nobody comes after it, the consumer is told. */
 		die_in_it(s);
 		while (next < s->pushed)
 			read_some(c, &next, 1);
-		EXPECT(mqshm_consumer_pop(c, byte, sizeof byte, NULL, 5000), end);
+		EXPECT(mqshm_consumer_pop(c, byte, sizeof byte, NULL, stall_ms()), end);
 		EXPECT(mqshm_consumer_close(c), 0);
 		check_gone(s->name);
 	}

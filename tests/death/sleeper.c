@@ -72,7 +72,7 @@ TEST(in_pop_100_times)
 		UNTIL(GET(s->in_op) && asleep(victim) && asleep(reader));
 		start = recovery_kill(&recovery, victim, &s->in_op);
 		for (int j = 0; j < 2 * NODES; j++, next++)
-			MUST(mqshm_producer_push(p, &next, sizeof next, 5000), 0);
+			MUST(mqshm_producer_push(p, &next, sizeof next, stall_ms()), 0);
 		UNTIL(GET(s->popped) == next);
 		recovery_add(&recovery, start);
 	}
@@ -103,7 +103,7 @@ TEST(in_push_100_times)
 			MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), 8);
 			REQUIRE_EQ(value, next);
 		}
-		n = CALL(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000));
+		n = CALL(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()));
 		REQUIRE_EQ(n, -EOWNERDEAD);
 		recovery_add(&recovery, start);
 	}
@@ -145,7 +145,7 @@ TEST(in_push_of_a_shared_queue_beside_others)
 		UNTIL(GET(s->in_op) && asleep(victim) && asleep(writer));
 		kill_now(victim);
 		for (int j = 0; j < 3 * NODES; j++, expect++) {
-			MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, 5000), 8);
+			MUST(mqshm_consumer_pop(c, &value, sizeof value, NULL, stall_ms()), 8);
 			REQUIRE_EQ(value, expect);
 		}
 	}

@@ -241,7 +241,7 @@ static void slow(uint32_t policy, uint32_t type)
 	NEXT(w, MQSHM_WATCH_ATTACHED, PRODUCER, 0);
 	NEXT(w, MQSHM_WATCH_ATTACHED, CONSUMER, 0);
 	for (int i = 0; i < 2 * NODES; i++)
-		MUST(mqshm_producer_push(p, block, BLOCK, 5000), 0);
+		MUST(mqshm_producer_push(p, block, BLOCK, stall_ms()), 0);
 	e = NEXT(w, type, CONSUMER, 0);
 	CHECK_STR(e->text, "too slow");
 	CHECK_EQ(e->by_pid, getpid());
@@ -424,7 +424,7 @@ TEST(waits_and_forks)
 	MUST(mqshm_queue_create(name, &options), 0); /* the child has taken nothing from us */
 	NEXT(w, MQSHM_WATCH_CREATED, QUEUE, -1);
 	MUST(mqshm_queue_remove(name, 0), 0);
-	MUST(mqshm_watch_next(w, &event, 5000), 0);
+	MUST(mqshm_watch_next(w, &event, stall_ms()), 0);
 	CHECK_EQ(event.type, MQSHM_WATCH_REMOVED);
 	MUST(mqshm_watch_close(w), 0);
 }

@@ -177,6 +177,8 @@ const char *outside_roles(struct outside *o, const struct world *w, const pid_t 
 			return WRONG("slot %u is still joining, of pid %u", i, pid);
 		if (MQSHM_SLOT_STATE(word) != MQSHM_SLOT_LIVE && consumer && bit(o, i - r->max_producers))
 			return WRONG("consumer slot %u holds the producer back and is not live", i - r->max_producers);
+		if (MQSHM_SLOT_STATE(word) == MQSHM_SLOT_DEMOTED && among(consumers, pid))
+			live[1]++; /* on a busy machine survivors are slow, too; it is still attached */
 		if (MQSHM_SLOT_STATE(word) != MQSHM_SLOT_LIVE)
 			continue;
 		if (!among(consumer ? consumers : producers, pid))

@@ -341,9 +341,12 @@ static enum ending await_victim(int i)
 
 		if (waitpid(w->peers[i].pid, &status, WNOHANG | WUNTRACED) == w->peers[i].pid) {
 			if (WIFSTOPPED(status) && !GET(w->control.hit) && i == VICTIM) { /* its pause */
+				if (open_gates)
+					gates(false); /* the new consumer shall be where it joined when the victim looks */
 				start_consumer(NEW_CONSUMER);
 				WAIT(GET(w->peers[NEW_CONSUMER].ready), "the new consumer does not get in");
 				kill(w->peers[i].pid, SIGCONT);
+				begin = now_ns();
 				continue;
 			}
 			if (WIFSTOPPED(status))
