@@ -113,13 +113,17 @@ static inline void io_uring_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsign
 {
 }
 
-/* The ring is being closed, or io_uring waits for the command before its process may exit or execute. */
+/*
+ * The ring is being closed, or io_uring waits for the command before its process may exit or execute. A ring's own thread
+ * (SQPOLL) must end before an exec gets to in_execve.
+ */
 static inline bool uring_cmd_is_orphan(struct io_uring_cmd *cmd)
 {
 	struct io_kiocb *request = cmd_to_io_kiocb(cmd);
+	struct signal_struct *signal = request->task->signal;
 
 	return percpu_ref_is_dying(&request->ctx->refs) || request->task->in_execve ||
-	       request->task->signal->flags & SIGNAL_GROUP_EXIT;
+	       READ_ONCE(signal->flags) & SIGNAL_GROUP_EXIT || READ_ONCE(signal->group_exec_task);
 }
 #endif
 

@@ -70,6 +70,7 @@ struct mqshm_queue {
 	kuid_t uid;
 	kgid_t gid;
 	umode_t mode;
+	bool owns_files; /* new files of its directory in /sys are its uid's */
 	struct mqshm_user *user; /* whose share the memory is */
 
 	struct page **pages; /* of the whole object */

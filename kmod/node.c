@@ -7,7 +7,7 @@
 static dev_t base;
 static struct device *control;
 
-/* /sys shows a queue's metadata to those alone who may open it, so the files there are its owner's. */
+/* Files in the queue's directory in /sys are root's, or its owner's, when they are made: see sysfs_add(). */
 static void get_ownership(const_dev_ownership struct device *dev, kuid_t *uid, kgid_t *gid);
 
 static struct class mqshm_class = {
@@ -39,7 +39,7 @@ static void get_ownership(const_dev_ownership struct device *dev, kuid_t *uid, k
 {
 	const struct mqshm_queue *q = container_of(dev, const struct mqshm_queue, dev);
 
-	if (dev->type != &queue_type)
+	if (dev->type != &queue_type || !q->owns_files)
 		return;
 	*uid = q->uid;
 	*gid = q->gid;

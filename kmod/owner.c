@@ -28,14 +28,17 @@ static void queue_death(struct mqshm_handle *h)
 bool owner_is_gone(const struct mqshm_handle *h)
 {
 	struct task_struct *leader;
+	struct mm_struct *mm;
 	bool gone;
 
 	rcu_read_lock();
 	leader = pid_task(h->owner, PIDTYPE_TGID);
-	if (!leader || leader->exit_state)
+	if (!leader || leader->exit_state) {
 		gone = !leader || thread_group_empty(leader);
-	else
-		gone = READ_ONCE(leader->mm) && READ_ONCE(leader->mm) != h->mm;
+	} else {
+		mm = READ_ONCE(leader->mm); /* none: only this thread is ending */
+		gone = mm && mm != h->mm;
+	}
 	rcu_read_unlock();
 	return gone;
 }

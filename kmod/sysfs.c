@@ -223,11 +223,8 @@ static struct attribute *queue_attributes[] = {
 	&dev_attr_blocked_by.attr,     NULL,
 };
 
-static const_bin_attribute struct bin_attribute *const_bin_attribute queue_bin_attributes[] = { &metadata, NULL };
-
 static const struct attribute_group queue_group = {
 	.attrs = queue_attributes,
-	.bin_attrs = queue_bin_attributes,
 };
 
 const struct attribute_group *mqshm_queue_groups[] = { &queue_group, NULL };
@@ -466,14 +463,18 @@ void sysfs_publish(struct mqshm_queue *q)
 }
 
 /*
- * Metadata may be read by those who may read the queue. All of the directory belongs to the queue's owner (see
- * node.c), but of evict it has nothing to write.
+ * Metadata may be read by those who may read the queue, so the file is its owner's. It alone, as that of uevent could tell udev,
+ * which is root, that the queue is gone.
  */
 int sysfs_add(struct mqshm_queue *q)
 {
-	int rc = sysfs_chmod_file(&q->dev.kobj, &metadata.attr, q->mode & 0444);
 	struct kobject *consumers;
+	int rc;
 
+	q->owns_files = true;
+	rc = sysfs_create_bin_file(&q->dev.kobj, &metadata);
+	if (!rc)
+		rc = sysfs_chmod_file(&q->dev.kobj, &metadata.attr, q->mode & 0444);
 	if (rc)
 		return rc;
 	consumers = kobject_create_and_add("consumers", &q->dev.kobj);

@@ -136,6 +136,7 @@ static bool is_over(struct mqshm_handle *h, const struct mqshm_ioc_wait *w)
 	struct mqshm_queue *q = h->queue;
 
 	return READ_ONCE(*queue_word(q, w->word)) != w->value || READ_ONCE(h->ended) ||
+	       (w->word != MQSHM_WORD_LOCK && !(w->value & 1)) || /* not armed: nobody would wake us */
 	       (w->flags & MQSHM_IOC_FOR_DATA && has_news(q, w)) ||
 	       (w->word == MQSHM_WORD_LOCK && !holder_lives(q, w->value));
 }
@@ -279,18 +280,24 @@ bool queue_wants_room(struct mqshm_queue *q, u32 count)
 {
 	struct mqshm_producer_page *page = q->producer;
 	u64 floor, need, other;
-	int slowest;
+	int slowest, said = -1;
+	bool stands;
 
-	for (int tries = 0; tries < 2; tries++) {
+	/* Until what we have said stands when we look: the one in the way may be another each time. */
+	for (int tries = 0; tries < 8; tries++) {
 		if (has_room(q, count, &slowest, &floor, &need))
 			return true;
 		other = READ_ONCE(page->need);
-		if (READ_ONCE(page->blocked_on) != slowest + 1 || other <= floor || other > need)
+		stands = READ_ONCE(page->blocked_on) == slowest + 1 && other > floor && other <= need;
+		if (stands && said == slowest + 1)
+			return false;
+		if (!stands)
 			WRITE_ONCE(page->need, need);
 		WRITE_ONCE(page->blocked_on, slowest + 1);
+		said = slowest + 1;
 		smp_mb(); /* MO-5 */
 	}
-	return false;
+	return true; /* who looks will see */
 }
 
 __poll_t handle_poll(struct file *file, poll_table *table)

@@ -202,7 +202,11 @@ static __attribute__((noinline, cold)) int keep_watch(struct mqshm_producer *p, 
 
 static void unblock(struct mqshm_producer *p)
 {
-	WRITE_ONCE(p->mapping->ring.producer->blocked_on, 0);
+	const struct mqshm_ring *r = &p->mapping->ring;
+
+	/* Shared, with the lock: another that sleeps on the word has said since whom it waits for. */
+	if (!p->shared || !(READ_ONCE(r->info->room.word) & 1))
+		WRITE_ONCE(r->producer->blocked_on, 0);
 	p->blocked_on = 0;
 }
 

@@ -277,7 +277,7 @@ struct mqshm_ioc_remove {
  * cursor belongs to another user or is of the other kind; -EBADMSG: the ring's positions make no sense; -EFAULT after all else went
  * well (the argument can't be written): the role has ended at once, and the open file can't have another.
  * The caller then has the role: a producer takes over the ring (if exclusive; else at its first lock), a consumer finds the
- * sequence of its position.
+ * sequence of its position. What poll() waits for depends on the role: into an epoll set the file is put after this.
  */
 struct mqshm_ioc_attach {
 	__u32 size;
@@ -309,7 +309,8 @@ struct mqshm_ioc_word {
 
 /* Q, with a role: sleep while the word is value, the role is ours and (MQSHM_WORD_LOCK) the holder that it names lives, at most
  * ns (all ones: no limit). 0 whatever woke us, -EINTR a signal's handler; after stop and continue it sleeps on, for the ns that it
- * has noted as left. Relative, as a process in a time namespace has another clock.
+ * has noted as left. Relative, as a process in a time namespace has another clock. An even word is not slept on (but
+ * MQSHM_WORD_LOCK): nobody would wake us, ARM it before.
  * MQSHM_IOC_FOR_DATA (with MQSHM_WORD_DATA): ARM and this in one call. The word may be even and is made odd on the way; who finds
  * tail at until or beyond, or another info->epoch than epoch, does not sleep. The caller reads value and epoch, fences, looks for
  * messages and at its state, and calls. */

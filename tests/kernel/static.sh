@@ -33,16 +33,11 @@ style() # a macro in a header may use an argument twice, as the kernel's own do
 # Each semantic patch that says it reports, on the module alone.
 coccinelle() # DIRECTORY
 {
-	local patch found bad=0
-	while read -r patch; do
-		found=$(spatch --very-quiet --no-show-diff -D report --cocci-file "$patch" -I "$source/include" -I include \
-			--dir "$1" 2> /dev/null)
-		if [[ -n $found ]]; then
-			echo "${patch##*/}: $found"
-			bad=1
-		fi
-	done < <(grep -rlE '^virtual report' "$source/scripts/coccinelle" --include='*.cocci' | sort)
-	return "$bad"
+	local found
+	found=$(grep -rlE '^virtual report' "$source/scripts/coccinelle" --include='*.cocci' | sort |
+		xargs -P "$(nproc)" -I PATCH spatch --very-quiet --no-show-diff -D report --cocci-file PATCH -I "$source/include" \
+			-I include --dir "$1" 2> /dev/null)
+	[[ -z $found ]] || { echo "$found"; return 1; }
 }
 
 check "sparse and W=1" sparse_clean

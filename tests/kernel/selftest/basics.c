@@ -556,6 +556,9 @@ TEST_F(queue, a_wait_ends_in_time_and_by_a_signal)
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	EXPECT_GE((after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec, 250 * 1000 * 1000);
 	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value, 0));
+	/* Nobody would wake who is not armed. */
+	EXPECT_EQ(0, wake(fd, MQSHM_WORD_ROOM));
+	EXPECT_EQ(0, wait_word(fd, MQSHM_WORD_ROOM, value + 1, FOREVER));
 	/* The lock word is compared in the page that producers write. */
 	page = map_region(fd, &self->info, PRODUCER, 0, PROT_READ | PROT_WRITE);
 	page->lock = 77;

@@ -100,7 +100,8 @@ static int consumer_of(const char *name, const struct mqshm_info *info, unsigned
 
 TEST_F(queue, a_queue_without_anyone)
 {
-	char text[64];
+	struct stat st;
+	char text[100];
 
 	EXPECT_EQ(15, number(self->name, "node_count"));
 	EXPECT_EQ(232, number(self->name, "block_size"));
@@ -121,6 +122,10 @@ TEST_F(queue, a_queue_without_anyone)
 	EXPECT_TRUE(has(self->name, "consumers"));
 	EXPECT_FALSE(has(self->name, "consumers/0"));
 	EXPECT_FALSE(has(self->name, "power")); /* nothing to be written by the owner */
+	snprintf(text, sizeof text, CLASS "/%s/uevent", self->name);
+	ASSERT_EQ(0, stat(text, &st));
+	EXPECT_EQ(0, st.st_uid);
+	EXPECT_EQ(0, st.st_mode & 022);
 }
 
 TEST_F(queue, what_roles_do_is_seen)
