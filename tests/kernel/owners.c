@@ -28,6 +28,7 @@
 
 static uint64_t *sleeps;	  /* in the module; shared by the survivors */
 static void (*brink)(uint32_t word); /* called when a sleep is about to begin */
+static bool nap_is_over;	     /* it set: the sleep ends at once, as by its time */
 
 /* In place of libc's. */
 int ioctl(int fd, unsigned long command, ...)
@@ -47,6 +48,10 @@ int ioctl(int fd, unsigned long command, ...)
 			brink(endless.word);
 		if (sleeps)
 			ADD(*sleeps, 1);
+		if (nap_is_over) {
+			nap_is_over = false;
+			return 0;
+		}
 	}
 	return (int)syscall(SYS_ioctl, fd, command, argument);
 }
@@ -867,6 +872,58 @@ TEST(who_waits_for_more_sleeps)
 	join(child);
 	sleeps = NULL;
 	EXPECT(mqshm_producer_close(p), 0);
+}
+
+static struct mqshm_consumer *slow_consumer;
+
+static void pop_one_and_wake(uint32_t word)
+{
+	unsigned char buffer[BLOCK];
+
+	(void)word;
+	brink = NULL;
+	nap_is_over = true;
+	EXPECT(mqshm_consumer_pop(slow_consumer, buffer, sizeof buffer, NULL, 0), 1);
+}
+
+static void push_a_large_one(void *arg)
+{
+	struct edge *e = arg;
+	struct mqshm_producer *p = produce(e->name);
+	unsigned char buffer[BLOCK] = "";
+
+	EXPECT(mqshm_producer_push(p, buffer, sizeof buffer, -1), 0);
+	mqshm_producer_close(p);
+}
+
+/* One sleeps until a quarter of the ring is free; another looks by itself, finds room for a small message, and goes. */
+TEST(who_has_room_leaves_who_sleeps_for_it)
+{
+	struct mqshm_queue_options q = geometry(NODES, BLOCK, MQSHM_SHARED);
+	unsigned char buffer[BLOCK] = "";
+	struct mqshm_producer *p;
+	pid_t child;
+
+	edge = shared_memory(sizeof *edge);
+	edge->name = test_queue("small");
+	sleeps = shared_memory(sizeof *sleeps);
+	MUST(mqshm_queue_create(edge->name, &q), 0);
+	slow_consumer = consume(edge->name, false);
+	p = produce(edge->name);
+	MUST(mqshm_producer_push(p, "1", 1, 0), 0);
+	while (mqshm_producer_push(p, buffer, sizeof buffer, 0) == 0)
+		;
+	child = spawn(push_a_large_one, edge);
+	UNTIL(GET(*sleeps) > 0);
+	brink = pop_one_and_wake;
+	MUST(mqshm_producer_push(p, "2", 1, -1), 0);
+	CHECK(!brink);
+	for (int i = 0; i < NODES / 2; i++)
+		EXPECT(mqshm_consumer_pop(slow_consumer, buffer, sizeof buffer, NULL, 0), BLOCK);
+	join(child);
+	sleeps = NULL;
+	EXPECT(mqshm_producer_close(p), 0);
+	mqshm_consumer_close(slow_consumer);
 }
 
 /* Else it would keep the module, and whatever hangs on the file. */
