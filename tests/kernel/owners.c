@@ -622,6 +622,7 @@ static struct edge {
 	sem_t at, go;
 	uint32_t word, ready;
 	enum role role;
+	int fd;
 } *edge;
 
 static void stand_on_it(uint32_t word)
@@ -732,7 +733,7 @@ static void attach_until_killed(void *arg)
 {
 	struct edge *e = arg;
 
-	consume(e->name, false);
+	e->fd = mqshm_consumer_device_fd(consume(e->name, false));
 	SET(e->ready, 1);
 	for (;;)
 		pause();
@@ -764,7 +765,7 @@ static void priority(pid_t pid, int level)
 
 /*
  * Right after waitpid(), in the calls that never wait. The module's own work on the death has not come by then: the other
- * processor has a spinner that goes first, and ours has us.
+ * processor has a spinner that goes first, and ours has us. Nor has the file been released: we keep it.
  */
 TEST(the_dead_do_not_count)
 {
@@ -780,10 +781,14 @@ TEST(the_dead_do_not_count)
 	priority(spinner, 1);
 	for (int i = 0; i < 50; i++) {
 		pid_t victim = spawn(attach_until_killed, edge);
+		int process, copy;
 
 		UNTIL(GET(edge->ready));
 		edge->ready = 0;
 		EXPECT(mqshm_producer_wait_consumers(p, 1, 0, 0), 0);
+		process = (int)syscall(SYS_pidfd_open, victim, 0);
+		copy = (int)syscall(SYS_pidfd_getfd, process, edge->fd, 0);
+		REQUIRE(copy >= 0);
 		priority(0, 1);
 		kill_now(victim);
 		if (i % 2)
@@ -791,6 +796,8 @@ TEST(the_dead_do_not_count)
 		else
 			CHECK_EQ(STAT(edge->name, consumer_count), 0);
 		priority(0, 0);
+		close(copy);
+		close(process);
 	}
 	kill_now(spinner);
 	EXPECT(mqshm_producer_close(p), 0);
