@@ -554,7 +554,7 @@ def test_ctrl_c_ends_every_wait(name, script, wait):
         import multiqueue_shm as mq
         q = mq.RingQueue(sys.argv[1], mq.QueueConfig(capacity=8, timeout_ms=-1))
         a = mq.RingQueue(sys.argv[1], mq.QueueConfig(capacity=8, timeout_ms=-1, enable_async=True, async_buffer_size=2))
-        waits = ("7", "202", "230", "271", "449", "98", "115")    # poll, futex, clock_nanosleep, ppoll, futex_waitv
+        waits = ("7", "16", "202", "230", "271", "449", "98", "115")    # poll, ioctl, futex, clock_nanosleep, ppoll, futex_waitv
         def watch():    # runs, so the GIL is free in the wait
             seen = 0
             while seen < 10:
