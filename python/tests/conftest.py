@@ -14,7 +14,7 @@ import textwrap
 import pytest
 
 PREFIX = os.environ.get("MQSHM_TEST_PREFIX", f"t{os.getpid()}-")
-LIMIT = 120  # seconds for a test: one that hangs says where, and ends the run
+LIMIT = int(os.environ.get("MQSHM_TEST_SECONDS", "120"))  # for a test: one that hangs says where, and ends the run
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ find "$root/usr" -name '*.so*' -exec ldd {} + 2> /dev/null | sed -n 's|.*=> \(/[
 cat > "$root/main" << END
 insmod /mqshm.ko || exit 1
 export MQSHM_BACKEND=kernel MQSHM=/bin/mqshm MQSHM_PEER=/bin/peer MQSHM_TAP=/tmp/results PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
-export MQSHM_TEST_PREFIX=tpy-
+export MQSHM_TEST_PREFIX=tpy- MQSHM_TEST_SECONDS=600
 cd /work/tests
 python3 -m pytest -q -p no:cacheprovider $(printf '%q ' "$@")
 echo "## results"
