@@ -54,7 +54,7 @@ def asleep(pid):
     """Wait until the main thread of a process sleeps."""
     while True:
         with open(f"/proc/{pid}/task/{pid}/syscall", encoding="ascii") as state:
-            if state.read().split()[0] in ("202", "230", "449", "98", "115"):  # futex, clock_nanosleep, futex_waitv
+            if state.read().split()[0] in ("16", "202", "230", "449", "98", "115"):  # ioctl, futex, clock_nanosleep, futex_waitv
                 return
         time.sleep(0.001)
 
