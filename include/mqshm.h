@@ -484,8 +484,8 @@ int mqshm_wait_any(struct mqshm_wait_item *items, size_t count, int timeout_ms);
  * Call pop or push without waiting (timeout 0) when it is readable; that keeps the descriptor right, so don't read it. It
  * belongs to the handle, is close-on-exec, the same at each call, and gone with the handle. Threads of the library, one for
  * 127 descriptors, with all signals blocked, watch the queues of those that are not readable; the first pop of such a
- * consumer that finds the queue empty wakes one. A child's copy of the descriptor tells nothing of use. In the process: as for the
- * handle's other functions.
+ * consumer that finds the queue empty wakes one. A copy of it (dup) is readable when the handle was cancelled and closed; a child's
+ * tells nothing of use. In the process: as for the handle's other functions.
  * The descriptor; -ECHILD -EMFILE -ENFILE -ENOMEM -EAGAIN (no thread)
  */
 int mqshm_consumer_fd(struct mqshm_consumer *consumer);

@@ -50,6 +50,9 @@ static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct notify_thread *threads;
 static uint32_t notifiers; /* of all threads */
 
+/* Always readable. What is in a set goes with the handle, but for this: who polls a copy of the set's descriptor is to look. */
+static int ready = -1;
+
 void mqshm_notifier_set(struct mqshm_notifier *n)
 {
 	int saved = errno;
@@ -269,6 +272,11 @@ static void register_fork_handlers(void)
 	pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+static void open_ready(void)
+{
+	ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
 /* With list_mutex: a thread with room for one more, started when there is none. */
 static struct notify_thread *find_thread(const struct mqshm_backend *backend)
 {
@@ -314,10 +322,12 @@ static void forget(struct notify_thread *t)
 /* A set of the backend's descriptor and the eventfd is readable when one of them is. */
 static int open_set(struct mqshm_notifier *n)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	bool producer = n->mapping->role == MQSHM_ROLE_PRODUCER;
 	struct epoll_event of_role = { .events = producer ? EPOLLOUT : EPOLLIN }, in = { .events = EPOLLIN };
 	int rc;
 
+	pthread_once(&once, open_ready);
 	n->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (n->fd >= 0 && !epoll_ctl(n->fd, EPOLL_CTL_ADD, n->mapping->backend->descriptor(n->mapping), &of_role) &&
 	    !epoll_ctl(n->fd, EPOLL_CTL_ADD, n->event, &in))
@@ -404,8 +414,11 @@ void mqshm_notifier_close(struct mqshm_notifier *n)
 	}
 	if (n->timer >= 0)
 		close(n->timer);
-	if (n->event != n->fd)
+	if (n->event != n->fd) {
+		if (*n->mapping->owner) /* a child shares its parent's set */
+			(void)epoll_ctl(n->fd, EPOLL_CTL_ADD, ready, &(struct epoll_event){ .events = EPOLLIN });
 		close(n->event);
+	}
 	close(n->fd);
 	free(n);
 }

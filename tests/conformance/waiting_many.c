@@ -599,3 +599,24 @@ TEST(fork_with_descriptors)
 	EXPECT(mqshm_consumer_close(c), 0);
 	EXPECT(mqshm_producer_close(p), 0);
 }
+
+/* Event loops that poll a copy must hear that its handle goes, though the descriptors behind it go with it. */
+TEST(a_copy_of_the_descriptor_tells_of_the_end)
+{
+	struct mqshm_queue_options q = geometry(4, 8, 0);
+	const char *name = test_queue("copy");
+	struct pollfd copy = { .events = POLLIN };
+	struct mqshm_consumer *c;
+	uint64_t value;
+
+	MUST(mqshm_queue_create(name, &q), 0);
+	c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+	copy.fd = dup(CALL(mqshm_consumer_fd(c)));
+	EXPECT(mqshm_consumer_pop(c, &value, sizeof value, NULL, 0), -EAGAIN);
+	CHECK_EQ(poll(&copy, 1, 0), 0);
+	mqshm_consumer_cancel(c);
+	EXPECT(mqshm_consumer_close(c), 0);
+	CHECK_EQ(poll(&copy, 1, 0), 1);
+	close(copy.fd);
+	check_gone(name);
+}
