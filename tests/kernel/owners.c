@@ -883,7 +883,7 @@ TEST(who_waits_for_more_sleeps)
 
 static struct mqshm_consumer *slow_consumer;
 
-static void pop_one_and_wake(uint32_t word)
+static void pop_one_and_look_again(uint32_t word)
 {
 	unsigned char buffer[BLOCK];
 
@@ -922,7 +922,7 @@ TEST(who_has_room_leaves_who_sleeps_for_it)
 		;
 	child = spawn(push_a_large_one, edge);
 	UNTIL(GET(*sleeps) > 0);
-	brink = pop_one_and_wake;
+	brink = pop_one_and_look_again;
 	MUST(mqshm_producer_push(p, "2", 1, -1), 0);
 	CHECK(!brink);
 	for (int i = 0; i < NODES / 2; i++)

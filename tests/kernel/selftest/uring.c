@@ -538,24 +538,35 @@ static int body(void *argument)
 		pause();
 }
 
+/* Once its command waits. */
+static pid_t waiting_child(struct child *k)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe(ready))
+		return -1;
+	k->ready = ready[1];
+	pid = spawn(body, k);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		pid = -1;
+	close(ready[0]);
+	return pid;
+}
+
 TEST_F(queue, task_kill)
 {
 	for (unsigned m = 0; m < MODES; m++) {
-		int ready[2];
 		struct child k = { .name = self->name, .info = &self->info, .mode = modes[m] };
-		pid_t pid;
-		char byte;
+		pid_t pid = waiting_child(&k);
 
-		ASSERT_EQ(0, pipe(ready));
-		k.ready = ready[1];
-		pid = spawn(body, &k);
-		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		ASSERT_GT(pid, 0);
 		EXPECT_EQ(MQSHM_SLOT_LIVE, slot_state(self->fd, 1 + m)); /* a free one, rather than one that has ended */
 		kill(pid, SIGKILL);
 		EXPECT_EQ(128 + SIGKILL, reap(pid));
-		EXPECT_TRUE(eventually(slot_state(self->fd, 1 + m) == MQSHM_SLOT_ENDED)) TH_LOG("kind %u", m);
-		close(ready[0]);
-		close(ready[1]);
+		EXPECT_TRUE(eventually(slot_state(self->fd, 1 + m) == MQSHM_SLOT_ENDED)) TH_LOG("mode %u", m);
 	}
 }
 
@@ -566,19 +577,12 @@ TEST_F(queue, task_kill)
 TEST_F(queue, task_exec)
 {
 	for (unsigned m = 0; m < MODES; m++) {
-		int ready[2];
 		struct child k = { .name = self->name, .info = &self->info, .mode = modes[m], .exec = true };
-		pid_t pid;
-		char byte;
+		pid_t pid = waiting_child(&k);
 
-		ASSERT_EQ(0, pipe(ready));
-		k.ready = ready[1];
-		pid = spawn(body, &k);
-		ASSERT_EQ(1, read(ready[0], &byte, 1));
-		EXPECT_EQ(0, reap(pid)) TH_LOG("kind %u", m);
-		EXPECT_TRUE(eventually(slot_state(self->fd, 1 + m) == MQSHM_SLOT_ENDED)) TH_LOG("kind %u", m);
-		close(ready[0]);
-		close(ready[1]);
+		ASSERT_GT(pid, 0);
+		EXPECT_EQ(0, reap(pid)) TH_LOG("mode %u", m);
+		EXPECT_TRUE(eventually(slot_state(self->fd, 1 + m) == MQSHM_SLOT_ENDED)) TH_LOG("mode %u", m);
 	}
 }
 
@@ -586,16 +590,13 @@ TEST_F(queue, task_exec)
 TEST_F(queue, owner_death)
 {
 	struct ring r;
-	int ready[2], got;
 	struct child k = { .name = self->name, .info = &self->info, .ring = &r };
 	pid_t pid;
-	char byte;
+	int got;
 
 	OPEN_RING(&r, 0);
-	ASSERT_EQ(0, pipe(ready));
-	k.ready = ready[1];
-	pid = spawn(body, &k);
-	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	pid = waiting_child(&k);
+	ASSERT_GT(pid, 0);
 	EXPECT_EQ(NOTHING, result(&r));
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, reap(pid));
@@ -603,8 +604,6 @@ TEST_F(queue, owner_death)
 	EXPECT_TRUE(got == -ECONNABORTED || got == -ECANCELED) TH_LOG("got %d", got);
 	EXPECT_TRUE(eventually(slot_state(self->fd, 1) == MQSHM_SLOT_ENDED));
 	ring_close(&r);
-	close(ready[0]);
-	close(ready[1]);
 }
 
 /* ---- refused ---- */
