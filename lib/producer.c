@@ -236,6 +236,16 @@ static int lost_role(const struct mqshm_producer *p)
 				     p->mapping->name);
 }
 
+/* The ring has no room and never will have. A shared queue's lock is held, and is released. */
+static __attribute__((noinline, cold)) int broken(struct mqshm_producer *p, int rc)
+{
+	KEEP_ERRNO;
+
+	if (p->shared)
+		mqshm_lock_release(&p->lock);
+	return rc == -EIDRM ? lost_role(p) : damaged(p, rc);
+}
+
 /* Why a producer may not push now. */
 static __attribute__((noinline, cold)) int refuse(const struct mqshm_producer *p, size_t size)
 {
@@ -305,25 +315,17 @@ static int wait_for_room(struct mqshm_producer *p, uint32_t size, unsigned char 
 		if (rc != -EAGAIN)
 			break;
 	}
-	if (!rc)
-		unblock(p);
-	return rc;
+	if (rc)
+		return broken(p, rc);
+	unblock(p);
+	return 0;
 }
 
 /* Out of begin(): what is seldom. */
 static __attribute__((noinline, cold)) int begin_slowly(struct mqshm_producer *p, int rc, uint32_t size,
 							  unsigned char **payload, int timeout_ms, uint64_t deadline)
 {
-	if (rc == -EAGAIN)
-		rc = wait_for_room(p, size, payload, timeout_ms, deadline);
-	if (!rc)
-		return 0;
-	if (rc == -EBADMSG || rc == -EOVERFLOW) {
-		if (p->shared)
-			mqshm_lock_release(&p->lock);
-		rc = damaged(p, rc);
-	}
-	return rc;
+	return rc == -EAGAIN ? wait_for_room(p, size, payload, timeout_ms, deadline) : broken(p, rc);
 }
 
 /*
@@ -690,12 +692,17 @@ static int ready(void *handle)
 			unblock(p);
 	} else if (rc == -EAGAIN) {
 		publish_need(p);
+	} else {
+		rc = broken(p, rc);
+		if (p->shared)
+			mqshm_log_deliver();
+		return rc;
 	}
 	if (p->shared) {
 		mqshm_lock_release(&p->lock);
 		mqshm_log_deliver();
 	}
-	return !rc ? 1 : rc == -EAGAIN ? 0 : damaged(p, rc);
+	return !rc;
 }
 
 int mqshm_producer_device_fd(struct mqshm_producer *p)

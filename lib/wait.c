@@ -94,11 +94,13 @@ int mqshm_wait(struct mqshm_wait *w)
 	switch (w->phase) {
 	case START:
 		now = mqshm_now_ns();
+		rc = check(w, now); /* here, too: who yields on a crowded machine may never get to sleep */
 		if (w->timeout_ms == 0) {
 			w->phase = SLEEP; /* a second try comes after a check that changed something */
-			rc = check(w, now);
 			return rc > 0 ? 0 : rc ? rc : -EAGAIN;
 		}
+		if (rc)
+			return rc > 0 ? 0 : rc;
 		w->start_ns = now;
 		w->epoch = READ_ONCE(w->mapping->ring.info->epoch);
 		if (!w->deadline_ns)

@@ -320,7 +320,7 @@ static inline uint64_t writer_largest(const struct mqshm_writer *w)
  * Raise head so that a node that ends at `end` fits. The only permission to write is a stored head: it is stored,
  * and after a full fence the cursors are looked at again. A consumer that joined meanwhile has either seen the new
  * head (and tries again) or is seen by us (and head is taken back).
- * 0; -EAGAIN: w->slowest is in the way; -EOVERFLOW; -EBADMSG.
+ * 0; -EAGAIN: w->slowest is in the way; -EOVERFLOW; -EBADMSG; -EIDRM: nobody finds this queue any more.
  */
 static inline int writer_make_room(struct mqshm_writer *w, uint64_t end)
 {
@@ -329,6 +329,8 @@ static inline int writer_make_room(struct mqshm_writer *w, uint64_t end)
 
 	if (end > MQSHM_POSITION_MAX)
 		return -EOVERFLOW;
+	if (unlikely(READ_ONCE(r->info->dead))) /* without consumers left we would never wait, and so never be told */
+		return -EIDRM;
 	for (;;) {
 		struct mqshm_mark to = writer_pick(w, w->tail, need);
 		uint64_t floor = writer_floor(w, writer_enough(to, need) ? to.position : w->tail);

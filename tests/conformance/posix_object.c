@@ -72,6 +72,35 @@ TEST(unlinked_behind_our_back)
 	}
 }
 
+/*
+ * The consumer that notices can't end the producer's role, as one who has died, or stands still, was at it; and it leaves.
+ * The producer waits for nobody any more.
+ */
+TEST(a_producer_without_consumers_notices_too)
+{
+	struct flock repair = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = MQSHM_LOCK_REPAIR(0), .l_len = 1 };
+
+	for (int shared = 0; shared < 2; shared++) {
+		struct mqshm_queue_options q = geometry(16, 8, shared ? MQSHM_SHARED : 0);
+		const char *name = test_queue("alone");
+		struct mqshm_producer *p = open_producer(name, &q);
+		struct mqshm_consumer *c = open_consumer(name, NULL, MQSHM_FROM_OLDEST, 0);
+		int fd = open(path_of(name), O_RDWR | O_CLOEXEC), rc = 0;
+		char out[8];
+
+		REQUIRE_EQ(fcntl(fd, F_OFD_SETLK, &repair), 0);
+		REQUIRE_EQ(unlink(path_of(name)), 0);
+		EXPECT(mqshm_consumer_pop(c, out, sizeof out, NULL, stall_ms()), -ESTALE);
+		EXPECT(mqshm_consumer_close(c), 0);
+		close(fd);
+		for (int i = 0; i < 3 * 16 && !rc; i++)
+			rc = CALL(mqshm_producer_push(p, "x", 1, 0));
+		CHECK_EQ(rc, -ESTALE);
+		CHECK_STR(mqshm_last_error(), "unlinked");
+		EXPECT(mqshm_producer_close(p), 0);
+	}
+}
+
 /* Whatever the call, there is no end of stream in a queue that is gone: the producer may live. */
 TEST(gone_for_every_form_of_pop)
 {

@@ -185,7 +185,7 @@ void consumer_life(struct world *w, struct peer *me)
 
 		if (!GET(me->gate) && !GET(me->quit)) {
 			SET(me->paused, 1);
-			nap_us(100);
+			nap_us(1000);
 			continue;
 		}
 		SET(me->paused, 0);
@@ -258,7 +258,7 @@ void producer_life(struct world *w, struct peer *me)
 
 		if (!GET(me->gate)) {
 			SET(me->paused, 1);
-			nap_us(100);
+			nap_us(1000);
 			continue;
 		}
 		SET(me->paused, 0);

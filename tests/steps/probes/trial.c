@@ -10,13 +10,18 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "felt.h"
 #include "world.h"
 
+#define HANG_MS 60000
+#define STARVES_US 100000
+#define STARVED_MOST 10
 #define OPEN_AFTER_NS 10000000 /* a victim that is not there by then needs the others to get on */
 
 static struct world *w;
 static const struct program *program;
 static bool open_gates, late_started;
+static int starved;
 static uint64_t base_good[PEERS], base_timeouts[PEERS], base_ended[PEERS];
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
@@ -80,21 +85,72 @@ static void check_survivors(void)
 	for (int i = 0; i < PEERS; i++) {
 		int status;
 
-		if (survivor(i) && !w->peers[i].quit && waitpid(w->peers[i].pid, &status, WNOHANG) == w->peers[i].pid) {
+		if (!survivor(i) && (i != AWAY || !w->peers[i].pid))
+			continue;
+		if (!w->peers[i].quit && waitpid(w->peers[i].pid, &status, WNOHANG) == w->peers[i].pid) {
 			w->peers[i].pid = 0;
 			fail("%s ended (status %#x): %s", label(i), status, w->peers[i].complaint);
 		}
 	}
 }
 
+/* For how long it has run, if it would like to run just now. */
+static bool wants_to_run(pid_t pid, uint64_t *ran_ns)
+{
+	unsigned long long ran = 0;
+	char path[64], state = 0;
+	FILE *from;
+
+	snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
+	from = fopen(path, "re");
+	if (!from || fscanf(from, "%llu", &ran) != 1)
+		ran = 0;
+	if (from)
+		(void)fclose(from);
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	from = fopen(path, "re");
+	if (!from || fscanf(from, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (from)
+		(void)fclose(from);
+	*ran_ns = ran;
+	return state == 'R';
+}
+
+/* Is there one that would like to run, and does not get to? Some kernels let some wait for many seconds beside others. */
+static bool starves(void)
+{
+	uint64_t before[PEERS], now;
+	bool wants[PEERS];
+
+	for (int i = 0; i < PEERS; i++)
+		wants[i] = w->peers[i].pid && wants_to_run(w->peers[i].pid, &before[i]);
+	nap_us(STARVES_US);
+	for (int i = 0; i < PEERS; i++)
+		if (wants[i] && wants_to_run(w->peers[i].pid, &now) && now - before[i] < STARVES_US * 1000 / 50)
+			return true;
+	return false;
+}
+
+/* Since start nothing has come of it, and not because the machine would not let it. */
+static bool hangs(uint64_t *start)
+{
+	if (felt_ns() - *start < hang_ns)
+		return false;
+	if (++starved > STARVED_MOST || !starves())
+		return true;
+	*start = felt_ns();
+	return false;
+}
+
 #define WAIT(cond, ...)                                         \
 	do {                                                    \
-		uint64_t hang_ = now_ns() + hang_ns;            \
+		uint64_t start_ = felt_ns();                    \
 		while (!(cond)) {                               \
 			check_survivors();                      \
-			if (now_ns() > hang_)                   \
+			if (hangs(&start_))                     \
 				fail("hangs: " __VA_ARGS__);    \
-			nap_us(100);                            \
+			nap_us(1000);                            \
 		}                                               \
 	} while (0)
 
@@ -146,13 +202,13 @@ static void all_ready(void)
 
 static void finish(int i, const char *what)
 {
-	uint64_t hang = now_ns() + hang_ns;
+	uint64_t begin = felt_ns();
 	int status = 0;
 
 	while (!waitpid(w->peers[i].pid, &status, WNOHANG)) {
-		if (now_ns() > hang)
+		if (hangs(&begin))
 			fail("hangs: %s %s", label(i), what);
-		nap_us(100);
+		nap_us(1000);
 	}
 	w->peers[i].pid = 0;
 	if (status)
@@ -164,19 +220,23 @@ static void filler_life(struct world *world, struct peer *me)
 	struct mqshm_producer *p;
 	uint64_t count = world->config.state == HALF || world->config.state == LAPPED ? NODES / 2
 			 : world->config.state == FULL ? NODES : 0;
+	int rc;
 
-	if (mqshm_producer_open(&p, world->name, &world->options, NULL))
+	do
+		rc = mqshm_producer_open(&p, world->name, &world->options, NULL);
+	while (rc == -ETIMEDOUT);
+	if (rc)
 		complain(me, "producer_open: %s", mqshm_last_error());
 	if (world->config.state == LAPPED) {
 		SET(me->ready, 1);
 		for (int i = 0; i < LAP + 5; i++)
-			if (push_one(world, me, p, 0, 15000))
+			if (push_one(world, me, p, 0, HANG_MS))
 				complain(me, "push: %s", mqshm_last_error());
-		if (mqshm_producer_wait_drained(p, 15000))
+		if (mqshm_producer_wait_drained(p, HANG_MS))
 			complain(me, "wait_drained: %s", mqshm_last_error());
 		SET(me->paused, 1);
 		while (!GET(me->quit))
-			nap_us(100);
+			nap_us(1000);
 	}
 	while (count--)
 		if (push_one(world, me, p, 0, 0) && world->config.state != LAPPED) /* there others have pushed, too */
@@ -198,24 +258,32 @@ static void fill(void)
 	finish(FILLER, "to fill the queue");
 }
 
-static void zombie_life(struct world *world, struct peer *me)
+/* The others come and go, and the life cycle's lock is not waited for for long here. */
+static struct mqshm_consumer *enter(struct world *world, struct peer *me, const struct mqshm_consumer_options *o)
 {
 	struct mqshm_consumer *c;
+	int rc;
 
-	(void)me;
-	if (mqshm_consumer_open(&c, world->name, &world->options, NULL))
-		_exit(1);
+	do
+		rc = mqshm_consumer_open(&c, world->name, &world->options, o);
+	while (rc == -ETIMEDOUT);
+	if (rc)
+		complain(me, "consumer_open: %s", mqshm_last_error());
+	return c;
+}
+
+static void zombie_life(struct world *world, struct peer *me)
+{
+	enter(world, me, NULL);
 	raise(SIGKILL);
 }
 
 /* Dies, and a child made past the fork handlers keeps its lock. */
 static void orphan_life(struct world *world, struct peer *me)
 {
-	struct mqshm_consumer *c;
 	pid_t pid;
 
-	if (mqshm_consumer_open(&c, world->name, &world->options, NULL))
-		complain(me, "consumer_open: %s", mqshm_last_error());
+	enter(world, me, NULL);
 	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0) {
 		alarm(60);
@@ -240,8 +308,7 @@ static void away_life(struct world *world, struct peer *me)
 		o.name = HEIR;
 		o.lease_ms = flags & EXPIRES ? SHORT_LEASE_MS : LEASE_MS;
 	}
-	if (mqshm_consumer_open(&c, world->name, &world->options, &o))
-		complain(me, "consumer_open: %s", mqshm_last_error());
+	c = enter(world, me, &o);
 	me->id = (uint32_t)mqshm_consumer_id(c);
 	SET(me->ready, 1);
 	if (flags & (FORMER | EXPIRES)) {
@@ -333,11 +400,10 @@ static void start_late(void)
 
 static enum ending await_victim(int i)
 {
-	uint64_t begin = now_ns();
+	uint64_t begin = felt_ns(), open_at = begin + OPEN_AFTER_NS;
 
 	for (;;) {
 		int status;
-		uint64_t now = now_ns();
 
 		if (waitpid(w->peers[i].pid, &status, WNOHANG | WUNTRACED) == w->peers[i].pid) {
 			if (WIFSTOPPED(status) && !GET(w->control.hit) && i == VICTIM) { /* its pause */
@@ -346,7 +412,8 @@ static enum ending await_victim(int i)
 				start_consumer(NEW_CONSUMER);
 				WAIT(GET(w->peers[NEW_CONSUMER].ready), "the new consumer does not get in");
 				kill(w->peers[i].pid, SIGCONT);
-				begin = now_ns();
+				begin = felt_ns();
+				open_at = begin + OPEN_AFTER_NS;
 				continue;
 			}
 			if (WIFSTOPPED(status))
@@ -358,16 +425,16 @@ static enum ending await_victim(int i)
 				fail("%s failed (status %#x): %s", label(i), status, w->peers[i].complaint);
 			return FINISHED;
 		}
-		if (now - begin > OPEN_AFTER_NS) {
+		if (felt_ns() > open_at) {
 			if (!open_gates)
 				gates(true);
 			if (i == VICTIM && !(program->flags & (BROKEN | SWEEPS)))
 				start_late();
 		}
-		if (now - begin > hang_ns)
+		if (hangs(&begin))
 			fail("hangs: %s does not get on", label(i));
 		check_survivors();
-		nap_us(100);
+		nap_us(1000);
 	}
 }
 
@@ -490,7 +557,7 @@ static void stands_still(pid_t victim)
 	gates(true);
 	start_late();
 	start_consumer(NEW_CONSUMER);
-	for (uint64_t hang = now_ns() + hang_ns;;) {
+	for (uint64_t begin = felt_ns();;) {
 		bool going = false, all = true;
 		int i, stuck = -1;
 
@@ -515,10 +582,10 @@ static void stands_still(pid_t victim)
 		if (all)
 			break;
 		check_survivors();
-		if (now_ns() > hang)
+		if (hangs(&begin))
 			fail("while it is stopped, %s neither goes on nor is told why (%s)%s%s", label(stuck),
 			     w->peers[stuck].error, lock ? ", lock" : "", back ? ", held back" : "");
-		nap_us(200);
+		nap_us(1000);
 	}
 	for (int i = 0; i < PEERS; i++)
 		if (survivor(i) && !gone_on(i)) {

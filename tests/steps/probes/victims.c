@@ -12,7 +12,7 @@
 #include "mqshm/watch.h"
 #include "world.h"
 
-#define SOON_MS 15000 /* what is waited for comes */
+#define SOON_MS 60000 /* what is waited for comes */
 
 static bool odd(struct world *w)
 {
@@ -271,7 +271,7 @@ static void adopt(struct world *w, struct peer *me, struct control *control)
 	leave_c(me, c);
 }
 
-/* Somebody else is just attaching, for a while. */
+/* Somebody else is just attaching, until the victim has found that out, or for a second. */
 static void attach_later(struct world *w, struct peer *me, struct control *control)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = MQSHM_LOCK_LIFECYCLE, .l_len = 1 };
@@ -286,7 +286,10 @@ static void attach_later(struct world *w, struct peer *me, struct control *contr
 		complain(me, "the life cycle's lock is not free");
 	pid = fork();
 	if (pid == 0) {
-		nap_us(3000);
+		uint32_t found = point_find("posix_lifecycle_lock: nanosleep(&(struct timespec){ 0, LIFECYCLE_NAP_NS }, NULL) | before");
+
+		for (int i = 0; i < 10000 && !GET(control->counts[found]); i++)
+			nap_us(100);
 		_exit(0);
 	}
 	close(fd);
@@ -331,7 +334,9 @@ static void stat_it(struct world *w, struct peer *me, struct control *control)
 	int rc;
 
 	steps_arm(control);
-	rc = mqshm_queue_stat(w->name, &stat);
+	do
+		rc = mqshm_queue_stat(w->name, &stat);
+	while (rc == -ETIMEDOUT);
 	steps_disarm();
 	if (rc)
 		complain(me, "queue_stat: %d %s", rc, mqshm_last_error());
@@ -437,7 +442,9 @@ static void make(struct world *w, struct peer *me, struct control *control)
 	int rc;
 
 	steps_arm(control);
-	rc = mqshm_queue_create(w->name, &w->options);
+	do
+		rc = mqshm_queue_create(w->name, &w->options);
+	while (rc == -ETIMEDOUT);
 	steps_disarm();
 	if (rc < 0)
 		complain(me, "queue_create: %d %s", rc, mqshm_last_error());
@@ -448,7 +455,9 @@ static void collect(struct world *w, struct peer *me, struct control *control)
 	int rc;
 
 	steps_arm(control);
-	rc = mqshm_queue_gc(w->name, NULL, NULL);
+	do
+		rc = mqshm_queue_gc(w->name, NULL, NULL);
+	while (rc == -ETIMEDOUT);
 	steps_disarm();
 	if (rc < 0 && rc != -ENOENT)
 		complain(me, "queue_gc: %d %s", rc, mqshm_last_error());
@@ -460,7 +469,9 @@ static void remove_it(struct world *w, struct peer *me, struct control *control)
 	int rc;
 
 	steps_arm(control);
-	rc = mqshm_queue_remove(w->name, force ? MQSHM_FORCE : 0);
+	do
+		rc = mqshm_queue_remove(w->name, force ? MQSHM_FORCE : 0);
+	while (rc == -ETIMEDOUT);
 	steps_disarm();
 	if (rc && rc != -ENOENT && !(rc == -EBUSY && !force))
 		complain(me, "queue_remove: %d %s", rc, mqshm_last_error());

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "felt.h"
 #include "world.h"
 
 #define HANG_NS 15000000000u  /* nobody may wait that long without a reason */
@@ -185,7 +186,7 @@ static struct {
 static void watch_worker(uint32_t i, bool ending)
 {
 	struct worker_notes *w = &world->worker[i];
-	uint64_t now = now_ns();
+	uint64_t now = felt_ns();
 	char what[512];
 
 	if (!watch[i].since_ns || w->pid <= 0 || w->stopped || w->operations != watch[i].operations || (w->parked && !ending)) {
@@ -324,7 +325,7 @@ static bool all_gone(void)
  */
 static void freeze(void)
 {
-	uint64_t start = now_ns(), nudged = 0;
+	uint64_t start = felt_ns(), nudged = 0;
 
 	SET(world->phase, FREEZE);
 	while (!all_at_rest()) {
@@ -340,7 +341,7 @@ static void freeze(void)
 		nap_us(500);
 		for (uint32_t i = 0; i < world->workers; i++)
 			watch_worker(i, false);
-		if (now_ns() - start > 4 * HANG_NS)
+		if (felt_ns() - start > 4 * HANG_NS)
 			fail("not all come to rest");
 	}
 }
@@ -405,14 +406,14 @@ static void end(void)
 	for (uint32_t i = 0; i < world->workers; i++)
 		if (below(&random_state, 3) < die)
 			kill_worker(&world->worker[i]);
-	start = now_ns();
+	start = felt_ns();
 	SET(world->phase, END);
 	while (!all_gone()) {
 		look_for_violations();
 		reap(false);
 		proceed();
 		nap_us(500);
-		if (now_ns() - start > 3 * HANG_NS)
+		if (felt_ns() - start > 3 * HANG_NS)
 			fail("not all come to an end");
 	}
 	while (waitpid(-1, NULL, 0) > 0) /* orphans */
