@@ -136,10 +136,10 @@ class Background(threading.Thread):
 
 
 def sleeps(thread):
-    """Wait until a thread of ours sleeps in the library or on its handle."""
+    """Wait until a thread of ours sleeps in the library or on its handle: futex, or the module's ioctl."""
     while True:
         with open(f"/proc/self/task/{thread.native_id}/syscall", encoding="ascii") as state:
-            if state.read().split()[0] == "202":
+            if state.read().split()[0] in ("202", "16"):
                 return
         time.sleep(0.001)
 

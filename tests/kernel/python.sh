@@ -30,11 +30,11 @@ for package in numpy _pytest pytest pluggy iniconfig packaging attr attrs pygmen
 	cp -rL "$site/$package" "$root$site/" 2> /dev/null
 done
 find "$root" -type d \( -name tests -o -name __pycache__ \) -path '*numpy*' -prune -exec rm -rf {} +
-cp -r "$BUILD/python/venv/lib/$version/site-packages/multiqueue_shm"* "$root$site/"
+cp -r "$BUILD/python/venv/lib/$version/site-packages/"{multiqueue_shm*,processor_decorator.py} "$root$site/"
 find "$root" -name "*.so*" -exec chmod -x {} + # boot.sh asks those that can be executed for their libraries
 cp "$BUILD/mqshm" "$root/bin/"
 g++ -std=c++17 -Iinclude -o "$root/bin/peer" tests/python/probes/peer.cpp "$BUILD/libmqshm.a" -pthread || exit 1
-cp -r python/tests docs README.md examples "$root/work/"
+mkdir "$root/work/python" && cp -r python/tests "$root/work/python/" && cp -r docs README.md examples "$root/work/"
 cp "$out/kmod/mqshm.ko" "$root/"
 find "$root/usr" -name '*.so*' -exec ldd {} + 2> /dev/null | sed -n 's|.*=> \(/[^ ]*\).*|\1|p' | sort -u |
 	while read -r library; do
@@ -44,7 +44,7 @@ cat > "$root/main" << END
 insmod /mqshm.ko || exit 1
 export MQSHM_BACKEND=kernel MQSHM=/bin/mqshm MQSHM_PEER=/bin/peer MQSHM_TAP=/tmp/results PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 export MQSHM_TEST_PREFIX=tpy- MQSHM_TEST_SECONDS=600
-cd /work/tests
+cd /work/python/tests
 python3 -m pytest -q -p no:cacheprovider $(printf '%q ' "$@")
 echo "## results"
 cat /tmp/results
