@@ -19,7 +19,7 @@ build() # DIRECTORY: threads.c with the lib/ and include/ of a directory
 }
 copy() # DIRECTORY
 {
-	rm -rf "$1" && mkdir -p "$1/tests/manager" && cp -r Makefile include lib "$1/" && cp tests/test.h "$1/tests/" &&
+	rm -rf "$1" && mkdir -p "$1/tests/manager" && cp -r Makefile include lib "$1/" && cp tests/*.h "$1/tests/" &&
 		cp -r tests/conformance "$1/tests/" && cp tests/manager/threads.c "$1/tests/manager/"
 }
 # Where addresses are spread wider than the sanitizer can stand it does not start: then without spreading.
