@@ -114,7 +114,7 @@ static bool wants_to_run(pid_t pid, uint64_t *ran_ns)
 	if (from)
 		(void)fclose(from);
 	*ran_ns = ran;
-	return state == 'R';
+	return state == 'R' || state == 'D'; /* its exit waits for a kernel thread, which may starve, too */
 }
 
 /* Is there one that would like to run, and does not get to? Some kernels let some wait for many seconds beside others. */
@@ -127,7 +127,7 @@ static bool starves(void)
 		wants[i] = w->peers[i].pid && wants_to_run(w->peers[i].pid, &before[i]);
 	nap_us(STARVES_US);
 	for (int i = 0; i < PEERS; i++)
-		if (wants[i] && wants_to_run(w->peers[i].pid, &now) && now - before[i] < STARVES_US * 1000 / 50)
+		if (wants[i] && wants_to_run(w->peers[i].pid, &now) && now - before[i] < STARVES_US * 1000 / 10)
 			return true;
 	return false;
 }
