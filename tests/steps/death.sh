@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Kill and stop a process at every labelled step of the library, see the others go on (tests/steps/probes/drive.c), and
 # see that planted bugs don't pass. MQSHM_LONG=1 for all combinations; the table is $BUILD/steps-report.txt.
+# alone: beside work without end some kernels leave ready processes waiting for many seconds
 set -u
 # shellcheck source=tests/tap.bash
 . tests/tap.bash
