@@ -150,7 +150,7 @@ static bool hangs(uint64_t *start)
 			check_survivors();                      \
 			if (hangs(&start_))                     \
 				fail("hangs: " __VA_ARGS__);    \
-			nap_us(1000);                            \
+			nap_us(1000);                           \
 		}                                               \
 	} while (0)
 
